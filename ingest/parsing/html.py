@@ -1,0 +1,94 @@
+"""HTML -> Markdown text: headings, paragraphs, lists and tables stay; scripts, menus and page furniture go."""
+
+import re
+from collections.abc import Iterator
+
+from lxml import etree
+from lxml import html as lxml_html
+
+from ingest.parsing.parsed import Parsed
+from ingest.parsing.text import decode
+from rag.errors import ParseError
+
+_HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
+_BLOCKS = frozenset("p div section article main ul ol dl table blockquote pre figure figcaption dt dd address body".split())
+_DROPPED = frozenset("script style noscript template nav aside form button iframe svg head".split())
+_FURNITURE = frozenset("header footer".split())  # of the page; inside an article they hold its title
+_DECLARED_ENCODING = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.IGNORECASE)
+_MAX_DEPTH = 200
+
+
+def parse_html(content: bytes) -> Parsed:
+    """The readable text of a page as Markdown; the part in `<main>` or a single `<article>` where there is one."""
+    text = _declared(content) or decode(content)
+    try:
+        root = lxml_html.document_fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))
+    except (etree.ParserError, etree.XMLSyntaxError) as error:
+        raise ParseError(f"its HTML cannot be parsed: {error}") from error
+    articles = root.xpath("//main") or root.xpath("//article")
+    body = articles[0] if len(articles) == 1 else root
+    lines = "".join(_render(body, 0)).split("\n")
+    blocks = re.sub(r"\n{3,}", "\n\n", "\n".join(" ".join(line.split()) for line in lines)).strip()
+    title = root.findtext(".//title") or next(iter(root.xpath("//h1//text()")), None)
+    return Parsed(blocks + "\n", title=title)
+
+
+def _declared(content: bytes) -> str | None:
+    """The text in the encoding that the page itself declares, if it does and that holds."""
+    declared = _DECLARED_ENCODING.search(content[:4096])
+    try:
+        return content.decode(declared[1].decode("ascii")) if declared else None
+    except (LookupError, UnicodeDecodeError):
+        return None
+
+
+def _render(element: etree._Element, depth: int) -> Iterator[str]:
+    """An element's own text as Markdown, without its tail."""
+    tag = element.tag if isinstance(element.tag, str) else ""  # comments have a function here
+    if not tag or tag in _DROPPED or (tag in _FURNITURE and not _inside_article(element)):
+        return
+    if depth > _MAX_DEPTH:
+        raise ParseError(f"its elements are nested more than {_MAX_DEPTH} deep")
+    if tag == "br":
+        yield "\n"
+    elif tag == "tr":
+        yield from _row(element)
+    elif tag in _HEADINGS:
+        yield f"\n\n{_HEADINGS[tag]} {_one_line(element)}\n\n"
+    elif tag == "li":
+        yield "\n- "
+        yield from _content(element, depth)
+    else:
+        around = "\n\n" if tag in _BLOCKS else ""
+        yield around
+        yield from _content(element, depth)
+        yield around
+
+
+def _content(element: etree._Element, depth: int) -> Iterator[str]:
+    keep = (lambda s: s) if element.tag == "pre" else _spaced
+    yield keep(element.text or "")
+    for child in element:
+        yield from _render(child, depth + 1)
+        yield keep(child.tail or "")
+
+
+def _row(row: etree._Element) -> Iterator[str]:
+    """A table's row as `| a | b |`; a row of header cells is underlined as Markdown does."""
+    cells = [cell for cell in row if cell.tag in ("td", "th")]
+    yield "\n| " + " | ".join(_one_line(cell) for cell in cells) + " |"
+    if cells and all(cell.tag == "th" for cell in cells):
+        yield "\n|" + "---|" * len(cells)
+
+
+def _one_line(element: etree._Element) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def _spaced(text: str) -> str:
+    """Line breaks in the source are only blanks."""
+    return re.sub(r"\s+", " ", text)
+
+
+def _inside_article(element: etree._Element) -> bool:
+    return any(parent.tag in ("main", "article") for parent in element.iterancestors())

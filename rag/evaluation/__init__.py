@@ -1,0 +1,1 @@
+"""Many questions -> metrics. Data in, data out; nothing is drawn or printed here."""

@@ -1,0 +1,214 @@
+"""The catalogue: documents, passages and vectors in SQLite. This is the truth; everything else is a cache of it.
+
+A document's row, its passages and their vectors appear in one transaction or not at all. Ids of passages are never
+reused. Deleted text is overwritten (`secure_delete`). Knows nothing of similarity or of words.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rag.errors import CollectionError
+from rag.schema import Document, Passage, Span
+
+FILE = "catalog.sqlite"
+FORMAT = "1"
+_BUSY_SECONDS = 30
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE documents (
+    id TEXT PRIMARY KEY, title TEXT NOT NULL, media_type TEXT NOT NULL, text TEXT NOT NULL, page_starts TEXT NOT NULL
+);
+CREATE TABLE sources (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    document_id TEXT REFERENCES documents (id),
+    reason TEXT  -- why the file could not be read the last time; a document is then what was read before
+);
+CREATE INDEX sources_by_document ON sources (document_id);
+CREATE TABLE passages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, document_id TEXT NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+    text TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, page INTEGER, heading_path TEXT NOT NULL
+);
+CREATE INDEX passages_by_document ON passages (document_id);
+CREATE TABLE vectors (
+    passage_id INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE, vector BLOB NOT NULL  -- float32
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file as it was when it was last read: what tells whether it changed since."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    document_id: str | None = None
+    reason: str | None = None
+
+
+class Catalog:
+    """One SQLite connection to a collection's catalogue."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the catalogue in `folder`, creating it where there is none. Raises `CollectionError`."""
+        self.path = folder / FILE
+        try:
+            # The web page's sessions share this connection, one at a time.
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._db.executescript(
+                "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;"
+            )
+            self._create_or_check()
+        except sqlite3.DatabaseError as error:
+            raise CollectionError(f"{self.path} is not a readable catalogue ({error}); restore it from a copy.") from error
+
+    def _create_or_check(self) -> None:
+        with self.transaction():
+            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+                for statement in _SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self.set_meta("format", FORMAT)
+        if (found := self.meta("format")) != FORMAT:
+            raise CollectionError(f"{self.path} has format {found}, this program reads {FORMAT}; ingest into a new collection.")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self, write: bool = True) -> Iterator[None]:
+        """One state for all reads in the block; what it writes is all or nothing, and durable when the block ends."""
+        self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # meta
+
+    def meta(self, key: str) -> str | None:
+        """A value about the collection, or None."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Record a value about the collection."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def state(self) -> tuple[int, int]:
+        """(number of passages, highest id ever given): equal where no passage came or went, since ids are not reused.
+
+        One addition and one removal cannot cancel out: the addition raises the highest id.
+        """
+        count = self._db.execute("SELECT count(*) FROM passages").fetchone()[0]
+        highest = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'passages'").fetchone()
+        return count, highest[0] if highest else 0
+
+    # writing
+
+    def put_document(self, document: Document, spans: Sequence[Span], vectors: npt.NDArray[np.float32], source: Source) -> None:
+        """Store a document, its passages and their vectors (n, dimension), and the file that it was read from."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
+                (document.id, document.title, document.media_type, document.text, json.dumps(document.page_starts)),
+            )
+            for span, vector in zip(spans, vectors, strict=True):
+                text = document.text[span.start : span.end]
+                row = (document.id, text, span.start, span.end, span.page, json.dumps(span.heading_path))
+                inserted = self._db.execute(
+                    'INSERT INTO passages (document_id, text, start, "end", page, heading_path) VALUES (?, ?, ?, ?, ?, ?)', row
+                )
+                blob = np.ascontiguousarray(vector, dtype="<f4").tobytes()
+                self._db.execute("INSERT INTO vectors VALUES (?, ?)", (inserted.lastrowid, blob))
+            self._replace_source(source)
+
+    def put_source(self, source: Source) -> None:
+        """Record a file whose document is stored already, or that is quarantined."""
+        with self.transaction():
+            self._replace_source(source)
+
+    def remove_source(self, path: str) -> None:
+        """Forget a file, and its document where no other file holds the same contents."""
+        with self.transaction():
+            former = self._document_of(path)
+            self._db.execute("DELETE FROM sources WHERE path = ?", (path,))
+            self._drop_if_unused(former)
+
+    def _replace_source(self, source: Source) -> None:
+        former = self._document_of(source.path)
+        self._db.execute(
+            "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?)",
+            (source.path, source.size, source.mtime_ns, source.document_id, source.reason),
+        )
+        self._drop_if_unused(former)
+
+    def _document_of(self, path: str) -> str | None:
+        row = self._db.execute("SELECT document_id FROM sources WHERE path = ?", (path,)).fetchone()
+        return row[0] if row else None
+
+    def _drop_if_unused(self, document_id: str | None) -> None:
+        self._db.execute(
+            "DELETE FROM documents WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM sources WHERE document_id = ?1)", (document_id,)
+        )
+
+    # reading
+
+    def has_document(self, document_id: str) -> bool:
+        """Whether these contents are stored."""
+        return self._db.execute("SELECT 1 FROM documents WHERE id = ?", (document_id,)).fetchone() is not None
+
+    def sources(self) -> dict[str, Source]:
+        """All files, by path."""
+        rows = self._db.execute("SELECT path, size, mtime_ns, document_id, reason FROM sources ORDER BY path")
+        return {row[0]: Source(*row) for row in rows}
+
+    def documents(self) -> Iterator[Document]:
+        """All documents with their text, by their first path."""
+        rows = self._db.execute(
+            "SELECT d.id, json_group_array(s.path), d.title, d.media_type, d.text, d.page_starts"
+            " FROM documents d JOIN sources s ON s.document_id = d.id GROUP BY d.id ORDER BY min(s.path)"
+        )
+        for row in rows:
+            yield Document(row[0], tuple(sorted(json.loads(row[1]))), *row[2:5], tuple(json.loads(row[5])))
+
+    def passages(self, ids: Sequence[int]) -> dict[int, Passage]:
+        """The passages of these ids that are stored, by id."""
+        return {passage.id: passage for passage in self.stream_passages(ids)}
+
+    def stream_passages(self, ids: Sequence[int]) -> Iterator[Passage]:
+        """The passages of these ids that are stored, one at a time."""
+        rows = self._db.execute(
+            'SELECT p.id, p.document_id, (SELECT min(path) FROM sources WHERE document_id = p.document_id), d.title,'
+            ' p.text, p.start, p."end", p.page, p.heading_path'
+            " FROM json_each(?) wanted JOIN passages p ON p.id = wanted.value JOIN documents d ON d.id = p.document_id",
+            (json.dumps(list(ids)),),
+        )
+        for row in rows:
+            yield Passage(*row[:8], tuple(json.loads(row[8])))
+
+    def passage_ids(self) -> npt.NDArray[np.int64]:
+        """The ids of all passages, ascending."""
+        rows = self._db.execute("SELECT passage_id FROM vectors ORDER BY passage_id")
+        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def vectors_after(self, highest: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Ids (n,) and vectors (n, dimension) of all passages with an id above `highest`, ids ascending."""
+        rows = self._db.execute("SELECT passage_id, vector FROM vectors WHERE passage_id > ? ORDER BY passage_id", (highest,))
+        ids: list[int] = []
+        blobs = bytearray()
+        for passage_id, blob in rows:
+            ids.append(passage_id)
+            blobs += blob
+        matrix = np.frombuffer(bytes(blobs), dtype="<f4").reshape(len(ids), -1 if ids else 0)
+        return np.array(ids, dtype=np.int64), matrix.astype(np.float32, copy=False)

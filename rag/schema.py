@@ -1,0 +1,152 @@
+"""The domain types: what travels between the stages. Standard library only; all of them are frozen."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["end_token", "stop_string", "sentence_end", "max_new_tokens", "context_full", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file's contents as text. Files with equal bytes are one document with several sources."""
+
+    id: str  # sha256 of the file's bytes, in hex
+    sources: tuple[str, ...]  # every path at which these contents were found
+    title: str
+    media_type: str
+    text: str
+    page_starts: tuple[int, ...] = ()  # character offset of each page's first character; empty where there are no pages
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A place in a document's text, `text[start:end]`; what chunking yields and a stored passage keeps."""
+
+    start: int
+    end: int
+    page: int | None = None  # 1-based page of the first character
+    heading_path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stored piece of a document, the unit of retrieval: `document.text[start:end] == text`."""
+
+    id: int  # given by the catalogue, never reused
+    document_id: str
+    source: str  # a path of its document
+    title: str  # its document's title
+    text: str
+    start: int
+    end: int
+    page: int | None
+    heading_path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievedPassage:
+    """A passage that answers a query, with the score of each stage that saw it."""
+
+    passage: Passage
+    rank: int  # 1 is best
+    fused: float  # what the rank is by, 0 to 1; comparable only within one query
+    dense: float | None  # cosine similarity of question and passage
+    lexical: float | None  # BM25
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Exactly what the model reads."""
+
+    question: str
+    template: str
+    passages: tuple[RetrievedPassage, ...]  # in the order shown, the labels [1], [2], ...
+    left_out: tuple[RetrievedPassage, ...]  # retrieved, but did not fit
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is chosen and when to stop."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0  # 0 is greedy: the most probable token, the lowest id on ties
+    top_k: int = 0  # 0 keeps all
+    top_p: float = 1.0
+    seed: int | None = None  # None draws one; the answer records it
+    stop: tuple[str, ...] = ()
+    stop_at_sentence_end: bool = False
+    alternatives: int = 5  # how many of the most probable tokens each step records
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` with one sentence where a value makes no sense."""
+        checks = {
+            "max_new_tokens must be at least 1": self.max_new_tokens >= 1,
+            "temperature must be 0 or more": 0 <= self.temperature < float("inf"),
+            "top_k must be 0 (off) or more": self.top_k >= 0,
+            "top_p must be between 0 and 1": 0 <= self.top_p <= 1,
+            "seed must be between 0 and 2**63 - 1": self.seed is None or 0 <= self.seed < 2**63,
+            "stop strings must not be empty": all(self.stop),
+            "alternatives must be 0 or more": self.alternatives >= 0,
+        }
+        for sentence, holds in checks.items():
+            if not holds:
+                raise ValueError(sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that could have been drawn. `sampled_logprob` is minus infinity where a filter removed it."""
+
+    token_id: int
+    text: str
+    logprob: float
+    sampled_logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStep:
+    """One step of the sampling loop. All log-probabilities and the entropy are in nats."""
+
+    token_id: int
+    text: str  # what this token added to the answer; empty inside a character and for the end token
+    logprob: float  # the model's own distribution
+    sampled_logprob: float  # the distribution it was drawn from, after temperature and filters
+    rank: int  # 1 is the model's most probable token
+    entropy: float  # of the model's own distribution
+    alternatives: tuple[Alternative, ...]  # the model's most probable tokens, best first, the chosen one among them
+    finish_reason: FinishReason | None = None  # on the last step only
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds from the question on; `first_token` is None where nothing was generated."""
+
+    retrieval: float
+    first_token: float | None
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer and everything that made it. `text` is the concatenation of the steps' texts, outer blanks removed."""
+
+    prompt: Prompt
+    text: str
+    steps: tuple[TokenStep, ...]
+    params: SamplingParams  # with the seed that was used
+    language_model: str
+    timings: Timings
+    abstained: str | None = None  # why no answer is given; None where one is
+    confidence: float | None = None  # a calibrated probability of being right; None says "uncalibrated"
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the sampling loop ended; None where nothing was generated."""
+        return self.steps[-1].finish_reason if self.steps else None
+
+    @property
+    def logprob(self) -> float:
+        """Log-probability of the whole answer by the chain rule, in nats, the end token's included if it was drawn."""
+        return sum(step.logprob for step in self.steps)
