@@ -169,10 +169,7 @@ def block_to_flowable(block: str) -> Flowable:
     if block.startswith("# "):
         return Paragraph(block[2:], HEADING)
     if block.startswith("|"):
-        rows = [
-            [cell.strip() for cell in line.strip("| ").split("|")]
-            for line in block.splitlines()
-        ]
+        rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in block.splitlines()]
         return Table(rows, hAlign="LEFT", style=TABLE_STYLE)
     return Paragraph(" ".join(block.split()), BODY)
 

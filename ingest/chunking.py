@@ -22,9 +22,13 @@ class Chunker:
         """Read the embedder's tokenizer and window; `max_tokens` may ask for less. Raises `ModelError`."""
         try:
             tokenizer = Tokenizer.from_file(str(embedder_folder / "tokenizer.json"))
-            window = json.loads((embedder_folder / "sentence_bert_config.json").read_text(encoding="utf-8"))["max_seq_length"]
-        except Exception as error:  # noqa: BLE001 - tokenizers raises the bare class
-            raise ModelError(f"The embedder in {embedder_folder} has no readable tokenizer ({error}); choose another.") from error
+            window = json.loads((embedder_folder / "sentence_bert_config.json").read_text(encoding="utf-8"))[
+                "max_seq_length"
+            ]
+        except Exception as error:  # tokenizers raises the bare class
+            raise ModelError(
+                f"The embedder in {embedder_folder} has no readable tokenizer ({error}); choose another."
+            ) from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
         room = window - tokenizer.num_special_tokens_to_add(False)

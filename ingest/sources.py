@@ -25,10 +25,10 @@ def find_files(paths: Iterable[Path], suffixes: frozenset[str]) -> list[SourceFi
     """All files with these suffixes at or under the paths, each once, sorted by path.
 
     Hidden files and folders are passed over, and so are files of other kinds unless they are named themselves.
-    Raises `InputError` where a path is missing or holds nothing to read: an unmounted folder must not empty a collection.
+    Raises `InputError` where a path is missing or holds nothing: an unmounted folder must not empty a collection.
     """
     found: dict[Path, SourceFile] = {}
-    for path in (Path(os.path.abspath(p)) for p in paths):
+    for path in (p.absolute() for p in paths):
         if not path.exists():
             raise InputError(f"There is no file or folder {path}; check the path.")
         files = [path] if not path.is_dir() else [p for p in _walk(path) if p.suffix.lower() in suffixes]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag.embedding import Embedder, choose_device
-from rag.errors import InputError, SettingsError
+from rag.errors import SettingsError
 from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
 from rag.language_model import LanguageModel, convert_gguf
@@ -31,7 +31,12 @@ class Assistant:
     """Answers questions from one collection with one embedder and one language model."""
 
     def __init__(
-        self, index: LocalIndex, embedder: Embedder, generator: LocalGenerator, language_model: str, template: str = "auto"
+        self,
+        index: LocalIndex,
+        embedder: Embedder,
+        generator: LocalGenerator,
+        language_model: str,
+        template: str = "auto",
     ) -> None:
         """Put loaded parts together. `template` "auto" is the form that measured best for the kind of model."""
         self.index = index
@@ -42,12 +47,6 @@ class Assistant:
         automatic = "examples" if language_model == "embedded" or frame is None else "chat"
         self.template = automatic if template == "auto" else template
         self._stop = choose_template(self.template, frame).stop
-
-    def retrieve(self, question: str, k: int) -> list[RetrievedPassage]:
-        """The k best passages for a question. Raises `InputError` for an empty one."""
-        if not question.strip():
-            raise InputError("The question is empty; ask something.")
-        return retrieve(self.index, question, self.embedder.embed_question(question), k)
 
     def ask(self, question: str, params: SamplingParams | None = None, k: int = 3) -> Answer:
         """Answer a question from the k best passages. Raises `InputError` and `PromptError`."""
@@ -66,7 +65,7 @@ class Assistant:
         """As `ask`, as it happens: the prompt with its passages, a step a token, and the answer last."""
         began = time.perf_counter()
         params = self._complete(params or SamplingParams())
-        retrieved = self.retrieve(question, k)
+        retrieved = retrieve(self.index, self.embedder.embed_question, question, k)
         prompt = self._prompt(question, retrieved, params)
         yield prompt
         found = time.perf_counter()

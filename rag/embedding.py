@@ -14,7 +14,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 def choose_device(name: str) -> str:
-    """`auto` -> cuda, else mps, else cpu; anything else as it is. Raises `ModelError` for a device that is not there."""
+    """`auto` -> cuda, else mps, else cpu; others as they are. Raises `ModelError` for a device that is not there."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return next(device for device, there in available.items() if there)
@@ -63,5 +63,6 @@ class Embedder:
         encode = self._model.encode_query if role == "query" else self._model.encode_document
         with torch.inference_mode():
             return np.asarray(
-                encode(texts, batch_size=len(texts), show_progress_bar=False, normalize_embeddings=True), dtype=np.float32
+                encode(texts, batch_size=len(texts), show_progress_bar=False, normalize_embeddings=True),
+                dtype=np.float32,
             )

@@ -1,4 +1,4 @@
-"""LanguageModel: token ids -> logits of the next token, with a KV cache. The only user of transformers (and finetuning).
+"""LanguageModel: token ids -> logits of the next token, with a KV cache. The only module that uses transformers.
 
 P(next token | tokens so far) and nothing more: drawing a token is for `generation`.
 """
@@ -39,8 +39,8 @@ class LanguageModel:
         try:
             with _quiet():
                 config = AutoConfig.from_pretrained(folder, local_files_only=True)
-                self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-                model = AutoModelForCausalLM.from_pretrained(
+                self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                model: Any = AutoModelForCausalLM.from_pretrained(
                     folder, config=config, local_files_only=True, dtype=torch.float32 if device == "cpu" else "auto"
                 )
         except (OSError, ValueError, KeyError) as error:
@@ -109,9 +109,9 @@ class LanguageModel:
 
 
 def convert_gguf(source: Path, folder: Path) -> None:
-    """Write a GGUF file as float32 safetensors with its tokenizer into a folder. Takes about 20 s for 135M parameters."""
+    """Write a GGUF file as float32 safetensors with its tokenizer into a folder: 20 s for 135M parameters."""
     with _quiet():
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             source.parent,
             gguf_file=source.name,
             quantization_config=GgufConfig(dequantize=True),  # else weights stay in blocks, ten times slower on a CPU
@@ -131,9 +131,9 @@ def _quiet() -> Iterator[None]:
     """Keep transformers' progress bars and advice off the terminal."""
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(logging.ERROR)
-    transformers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         transformers.logging.set_verbosity(verbosity)
-        transformers.logging.enable_progress_bar()
+        transformers.logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ from filelock import FileLock
 from rag.errors import ModelError
 
 MANIFEST = "openbook.json"  # written last into a prepared or fetched folder: name and sha256 of every file
+_ASIDE = ".partial"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
 _WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "1_Pooling/*")
 
@@ -157,9 +158,14 @@ def _download(repository: str, revision: str, endpoint: str | None, folder: Path
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=list(_WEIGHTS), endpoint=endpoint)
+        snapshot_download(
+            repository, revision=revision, local_dir=folder, allow_patterns=list(_WEIGHTS), endpoint=endpoint
+        )
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        raise ModelError(f"{repository} at {revision[:12]} could not be fetched ({type(error).__name__}); check the name and the network.") from error
+        raise ModelError(
+            f"{repository} at {revision[:12]} could not be fetched ({type(error).__name__}); "
+            "check the name and the network."
+        ) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
 
@@ -177,7 +183,8 @@ def _resolve(name: str, kind: str, models_dir: Path) -> Path:
     if (Path(model) / "config.json").is_file():
         return Path(model).absolute()
     raise ModelError(
-        f"Unknown {kind} {name!r}; use a preset ({', '.join(PRESETS[kind])}), a folder with a config.json, or ORG/MODEL@COMMIT."
+        f"Unknown {kind} {name!r}; use a preset ({', '.join(PRESETS[kind])}), "
+        "a folder with a config.json, or ORG/MODEL@COMMIT."
     )
 
 
@@ -187,7 +194,7 @@ def prepare(target: Path, build: Callable[[Path], None]) -> None:
     It is built aside under a lock, checksummed, flushed to disk and renamed: `target` is whole or not there.
     """
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = target.with_name(target.name + ".partial")
+    aside = target.with_name(target.name + _ASIDE)
     with FileLock(target.with_name(target.name + ".lock")):
         if _complete(target):
             return
@@ -208,8 +215,20 @@ def verify(folder: Path) -> list[str]:
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder} has no readable {MANIFEST}; delete the folder and prepare the model again.") from error
+        raise ModelError(
+            f"{folder} has no readable {MANIFEST}; delete the folder and prepare the model again."
+        ) from error
     return [n for n, e in files.items() if not (folder / n).is_file() or sha256_of(folder / n) != e["sha256"]]
+
+
+def prepared(models_dir: Path) -> list[Path]:
+    """The folders of all models that were converted or fetched."""
+    return sorted(path.parent for path in models_dir.glob(f"*/{MANIFEST}") if not path.parent.name.endswith(_ASIDE))
+
+
+def is_here(preset: Preset, models_dir: Path) -> bool:
+    """Whether a preset can be used without fetching."""
+    return preset.model is None or _complete(_hub_folder(preset.model, models_dir))
 
 
 def sha256_of(path: Path) -> str:

@@ -42,12 +42,21 @@ class Template:
     stop: tuple[str, ...] = ()
 
 
-_INSTRUCTION = f"Answer the question from the passages, in as few words as possible. If they do not hold the answer, say: {REFUSAL}"
+_INSTRUCTION = (
+    "Answer the question from the passages, in as few words as possible. "
+    f"If they do not hold the answer, say: {REFUSAL}"
+)
 _EXAMPLES = (
     Example(
         (
-            ("Ferry timetable", "The ferry Aurora leaves Port Hale at 7:40 and 16:15 on weekdays. It carries forty cars."),
-            ("Harbour history", "The harbour of Port Hale was dug in 1874 by the engineer Ruth Calder and cost £31,000."),
+            (
+                "Ferry timetable",
+                "The ferry Aurora leaves Port Hale at 7:40 and 16:15 on weekdays. It carries forty cars.",
+            ),
+            (
+                "Harbour history",
+                "The harbour of Port Hale was dug in 1874 by the engineer Ruth Calder and cost £31,000.",
+            ),
         ),
         "Who dug the harbour?",
         "the engineer Ruth Calder",
@@ -124,7 +133,9 @@ def _count(segments: Sequence[Segment], encode: Encode) -> int:
     return sum(len(encode(segment.text, segment.trusted)) for segment in segments)
 
 
-def _segments(template: Template, question: str, passages: Sequence[tuple[str, str]], frame: Frame | None) -> list[Segment]:
+def _segments(
+    template: Template, question: str, passages: Sequence[tuple[str, str]], frame: Frame | None
+) -> list[Segment]:
     """Instruction, examples, passages, question: passages stand before the question."""
     segments = [Segment(f"{template.instruction}\n\n", True)]
     for example in template.examples:

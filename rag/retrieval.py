@@ -1,11 +1,14 @@
 """Question -> passages, best first: nearest vectors and best-matching words, fused.
 
-Knows an open index and a question's vector; how either came to be is for others.
+Knows an open index and a function that embeds a question; how either came to be is for others.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from rag.errors import InputError
 from rag.index import LocalIndex
 from rag.schema import RetrievedPassage
 
@@ -13,13 +16,19 @@ CANDIDATES = 100  # of each kind
 DENSE_WEIGHT = 0.5
 
 
-def retrieve(index: LocalIndex, question: str, vector: npt.NDArray[np.float32], k: int) -> list[RetrievedPassage]:
-    """The k passages that answer best to a question and its unit vector (dimension,).
+EmbedQuestion = Callable[[str], npt.NDArray[np.float32]]  # -> a unit vector (dimension,)
+
+
+def retrieve(index: LocalIndex, embed: EmbedQuestion, question: str, k: int) -> list[RetrievedPassage]:
+    """The k passages that suit a question best. Raises `InputError` for an empty question.
 
     A convex combination of scores (Bruch et al. 2023, "An Analysis of Fusion Functions for Hybrid Retrieval"):
     0.5 max(cosine, 0) + 0.5 BM25 / highest BM25. Unlike reciprocal ranks it keeps how sure each side is, so an English
     embedder does not spoil what words find in Chinese.
     """
+    if not question.strip():
+        raise InputError("The question is empty; ask something.")
+    vector = embed(question)
     lexical = dict(index.search_lexical(question, CANDIDATES))
     nearest = index.search_dense(vector, CANDIDATES)
     dense = dict(nearest) | index.similarities(vector, [i for i in lexical if i not in dict(nearest)])
@@ -31,5 +40,6 @@ def retrieve(index: LocalIndex, question: str, vector: npt.NDArray[np.float32], 
 
     best = sorted(stored, key=lambda i: (-fused(i), i))[:k]
     return [
-        RetrievedPassage(stored[i], rank, fused(i), dense.get(i), lexical.get(i)) for rank, i in enumerate(best, start=1)
+        RetrievedPassage(stored[i], rank, fused(i), dense.get(i), lexical.get(i))
+        for rank, i in enumerate(best, start=1)
     ]

@@ -11,9 +11,10 @@ from ingest.parsing.text import decode
 from rag.errors import ParseError
 
 _HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
-_BLOCKS = frozenset("p div section article main ul ol dl table blockquote pre figure figcaption dt dd address body".split())
-_DROPPED = frozenset("script style noscript template nav aside form button iframe svg head".split())
-_FURNITURE = frozenset("header footer".split())  # of the page; inside an article they hold its title
+_BLOCKS = {"p", "div", "section", "article", "main", "ul", "ol", "dl", "dt", "dd", "table", "blockquote", "pre", "body"}
+_BLOCKS |= {"figure", "figcaption", "address"}
+_DROPPED = {"script", "style", "noscript", "template", "nav", "aside", "form", "button", "iframe", "svg", "head"}
+_FURNITURE = {"header", "footer"}  # of the page; inside an article they hold its title
 _DECLARED_ENCODING = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.IGNORECASE)
 _MAX_DEPTH = 200
 

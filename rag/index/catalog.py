@@ -68,7 +68,9 @@ class Catalog:
             )
             self._create_or_check()
         except sqlite3.DatabaseError as error:
-            raise CollectionError(f"{self.path} is not a readable catalogue ({error}); restore it from a copy.") from error
+            raise CollectionError(
+                f"{self.path} is not a readable catalogue ({error}); restore it from a copy."
+            ) from error
 
     def _create_or_check(self) -> None:
         with self.transaction():
@@ -77,7 +79,9 @@ class Catalog:
                     self._db.execute(statement)
                 self.set_meta("format", FORMAT)
         if (found := self.meta("format")) != FORMAT:
-            raise CollectionError(f"{self.path} has format {found}, this program reads {FORMAT}; ingest into a new collection.")
+            raise CollectionError(
+                f"{self.path} has format {found}, this program reads {FORMAT}; ingest into a new collection."
+            )
 
     def close(self) -> None:
         """Close the connection."""
@@ -116,7 +120,9 @@ class Catalog:
 
     # writing
 
-    def put_document(self, document: Document, spans: Sequence[Span], vectors: npt.NDArray[np.float32], source: Source) -> None:
+    def put_document(
+        self, document: Document, spans: Sequence[Span], vectors: npt.NDArray[np.float32], source: Source
+    ) -> None:
         """Store a document, its passages and their vectors (n, dimension), and the file that it was read from."""
         with self.transaction():
             self._db.execute(
@@ -127,7 +133,9 @@ class Catalog:
                 text = document.text[span.start : span.end]
                 row = (document.id, text, span.start, span.end, span.page, json.dumps(span.heading_path))
                 inserted = self._db.execute(
-                    'INSERT INTO passages (document_id, text, start, "end", page, heading_path) VALUES (?, ?, ?, ?, ?, ?)', row
+                    'INSERT INTO passages (document_id, text, start, "end", page, heading_path)'
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    row,
                 )
                 blob = np.ascontiguousarray(vector, dtype="<f4").tobytes()
                 self._db.execute("INSERT INTO vectors VALUES (?, ?)", (inserted.lastrowid, blob))
@@ -159,7 +167,8 @@ class Catalog:
 
     def _drop_if_unused(self, document_id: str | None) -> None:
         self._db.execute(
-            "DELETE FROM documents WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM sources WHERE document_id = ?1)", (document_id,)
+            "DELETE FROM documents WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM sources WHERE document_id = ?1)",
+            (document_id,),
         )
 
     # reading
@@ -180,7 +189,9 @@ class Catalog:
             " FROM documents d JOIN sources s ON s.document_id = d.id GROUP BY d.id ORDER BY min(s.path)"
         )
         for row in rows:
-            yield Document(row[0], tuple(sorted(json.loads(row[1]))), *row[2:5], tuple(json.loads(row[5])))
+            document_id, paths, title, media_type, text, page_starts = row
+            sources = tuple(sorted(json.loads(paths)))
+            yield Document(document_id, sources, title, media_type, text, tuple(json.loads(page_starts)))
 
     def passages(self, ids: Sequence[int]) -> dict[int, Passage]:
         """The passages of these ids that are stored, by id."""
@@ -189,13 +200,14 @@ class Catalog:
     def stream_passages(self, ids: Sequence[int]) -> Iterator[Passage]:
         """The passages of these ids that are stored, one at a time."""
         rows = self._db.execute(
-            'SELECT p.id, p.document_id, (SELECT min(path) FROM sources WHERE document_id = p.document_id), d.title,'
+            "SELECT p.id, p.document_id, (SELECT min(path) FROM sources WHERE document_id = p.document_id), d.title,"
             ' p.text, p.start, p."end", p.page, p.heading_path'
             " FROM json_each(?) wanted JOIN passages p ON p.id = wanted.value JOIN documents d ON d.id = p.document_id",
             (json.dumps(list(ids)),),
         )
         for row in rows:
-            yield Passage(*row[:8], tuple(json.loads(row[8])))
+            *fields, heading_path = row
+            yield Passage(*fields, tuple(json.loads(heading_path)))
 
     def passage_ids(self) -> npt.NDArray[np.int64]:
         """The ids of all passages, ascending."""
@@ -204,7 +216,9 @@ class Catalog:
 
     def vectors_after(self, highest: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Ids (n,) and vectors (n, dimension) of all passages with an id above `highest`, ids ascending."""
-        rows = self._db.execute("SELECT passage_id, vector FROM vectors WHERE passage_id > ? ORDER BY passage_id", (highest,))
+        rows = self._db.execute(
+            "SELECT passage_id, vector FROM vectors WHERE passage_id > ? ORDER BY passage_id", (highest,)
+        )
         ids: list[int] = []
         blobs = bytearray()
         for passage_id, blob in rows:
@@ -212,3 +226,12 @@ class Catalog:
             blobs += blob
         matrix = np.frombuffer(bytes(blobs), dtype="<f4").reshape(len(ids), -1 if ids else 0)
         return np.array(ids, dtype=np.int64), matrix.astype(np.float32, copy=False)
+
+
+def open_catalog(folder: Path) -> Catalog:
+    """The catalogue of a collection that is there. Raises `CollectionError`."""
+    if not (folder / FILE).is_file():
+        raise CollectionError(
+            f"There is no collection {folder.name!r} in {folder.parent}; make it with: rag ingest PATH"
+        )
+    return Catalog(folder)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from rag.errors import CollectionError, LockedError, ModelError
-from rag.index.catalog import FILE, Catalog, Source
+from rag.errors import LockedError, ModelError
+from rag.index.catalog import Catalog, Source, open_catalog
 from rag.index.lexical import LexicalIndex
 from rag.index.vectors import VectorIndex
 from rag.schema import Document, Passage, Span
@@ -26,10 +26,10 @@ from rag.schema import Document, Passage, Span
 class LocalIndex:
     """An open collection. One thread at a time; several processes may read while one writes."""
 
-    def __init__(self, folder: Path, dimension: int) -> None:
-        """Open a collection whose folder exists and whose vectors have this dimension."""
-        self.folder = folder
-        self.catalog = Catalog(folder)
+    def __init__(self, catalog: Catalog, dimension: int) -> None:
+        """Follow an open catalogue whose vectors have this dimension."""
+        folder = self.folder = catalog.path.parent
+        self.catalog = catalog
         self._vectors = VectorIndex(dimension)
         self._lexical = LexicalIndex(folder / "lexical")
         self._vectors_state: tuple[int, int] = (0, 0)
@@ -45,14 +45,18 @@ class LocalIndex:
         try:
             self._lock.acquire()
         except Timeout:
-            raise LockedError(f"Another process is writing to {self.folder}; wait until it ends and try again.") from None
+            raise LockedError(
+                f"Another process is writing to {self.folder}; wait until it ends and try again."
+            ) from None
         try:
             yield
         finally:
             self._sync_lexical()
             self._lock.release()
 
-    def put_document(self, document: Document, spans: Sequence[Span], vectors: npt.NDArray[np.float32], source: Source) -> None:
+    def put_document(
+        self, document: Document, spans: Sequence[Span], vectors: npt.NDArray[np.float32], source: Source
+    ) -> None:
         """Store a document with its passages' vectors (n, dimension), durably; searchable at once by vector."""
         self.catalog.put_document(document, spans, vectors, source)
 
@@ -116,14 +120,12 @@ def open_index(folder: Path, identity: dict[str, str | int], create: bool = Fals
     """
     if create:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    elif not (folder / FILE).is_file():
-        raise CollectionError(f"There is no collection {folder.name!r} in {folder.parent}; make it with: rag ingest PATH")
-    index = LocalIndex(folder, int(identity["dimension"]))
-    _check_embedder(index.catalog, identity, folder)
-    return index
+    catalog = Catalog(folder) if create else open_catalog(folder)
+    _check_embedder(catalog, identity)
+    return LocalIndex(catalog, int(identity["dimension"]))
 
 
-def _check_embedder(catalog: Catalog, identity: dict[str, str | int], folder: Path) -> None:
+def _check_embedder(catalog: Catalog, identity: dict[str, str | int]) -> None:
     """Record the embedder of a new collection; refuse one that is not the recorded."""
     with catalog.transaction():
         for key, value in identity.items():
@@ -133,6 +135,6 @@ def _check_embedder(catalog: Catalog, identity: dict[str, str | int], folder: Pa
             elif key != "name" and found != str(value):
                 made_with = catalog.meta("embedder_name")
                 raise ModelError(
-                    f"Collection {folder.name!r} was made with the embedder {made_with!r}, not {identity['name']!r}; "
-                    f"use that one (--embedder {made_with}) or ingest into a new collection."
+                    f"Collection {catalog.path.parent.name!r} was made with another embedder ({made_with}); "
+                    f"use that one (--embedder) or ingest into a new collection (--collection)."
                 )

@@ -25,14 +25,14 @@ class VectorIndex:
     def remove(self, ids: npt.NDArray[np.int64]) -> None:
         """Drop the vectors of these ids."""
         if len(ids):
-            self._index.remove_ids(ids)
+            self._index.remove_ids(faiss.IDSelectorBatch(ids))
 
     def ids(self) -> npt.NDArray[np.int64]:
         """The ids of all vectors, in no particular order."""
         return np.asarray(faiss.vector_to_array(self._index.id_map), dtype=np.int64)
 
     def search(self, vector: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-        """(id, cosine similarity) of the k nearest to a vector (dimension,), best first; fewer where there are fewer."""
+        """(id, cosine similarity) of the k nearest to a vector (dimension,), best first; fewer in a smaller index."""
         if not self._index.ntotal:
             return []
         scores, ids = self._index.search(vector[None, :], min(k, self._index.ntotal))

@@ -1,0 +1,249 @@
+"""What each command of `rag` does. Heavy modules are imported where they are used: `rag --help` must not load torch."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rag.errors import SettingsError
+from rag.settings import NAMES, Settings
+
+if TYPE_CHECKING:
+    from rag.schema import SamplingParams
+
+Options = argparse.Namespace
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+
+def ingest(settings: Settings, options: Options) -> int:
+    """`rag ingest PATH...`: 3 where some files could not be read."""
+    from ingest import pipeline
+
+    with _progress(options) as advance:
+        report = pipeline.ingest(
+            settings, options.paths, lambda done, total, path: advance(done, total, Path(path).name)
+        )
+    if options.json:
+        _print_json(
+            {
+                name: getattr(report, name)
+                for name in ("added", "changed", "removed", "unchanged", "quarantined", "passages")
+            }
+        )
+    else:
+        out.print(
+            f"Collection {settings.collection}: {len(report.added)} added, {len(report.changed)} changed, "
+            f"{len(report.removed)} removed, {report.unchanged} unchanged; {report.passages} new passages."
+        )
+        for path, reason in report.quarantined.items():
+            err.print(f"not read: {path}: {reason}", markup=False)
+    return 3 if report.quarantined else 0
+
+
+def ask(settings: Settings, options: Options) -> int:
+    """`rag ask QUESTION...`: answer, sources and token probabilities of each question."""
+    from rag import load_assistant
+    from ui import terminal
+
+    params = sampling_params(settings, tuple(options.stop))
+    with _status(options, "loading the models"):
+        assistant = load_assistant(settings)
+    if not options.quiet:
+        err.print(f"language model {settings.language_model} on {assistant.generator.model.device}", style="dim")
+    for question in options.questions:
+        if options.json:
+            _print_json(terminal.as_data(assistant.ask(question, params, settings.passages)))
+        else:
+            terminal.show_answer(out, assistant.stream(question, params, settings.passages))
+    return 0
+
+
+def search(settings: Settings, options: Options) -> int:
+    """`rag search QUESTION`: the passages with every score."""
+    from rag.assistant import load_retriever
+    from rag.retrieval import retrieve
+    from ui import terminal
+
+    index, embedder = load_retriever(settings)
+    found = retrieve(index, embedder.embed_question, options.question, settings.passages)
+    if options.json:
+        _print_json([terminal.as_data(passage) for passage in found])
+    else:
+        terminal.show_passages(out, found, whole=True)
+    return 0
+
+
+def list_documents(settings: Settings, options: Options) -> int:
+    """`rag documents`: every file of the collection, quarantined ones with their reason."""
+    from rag.index.catalog import open_catalog
+
+    catalog = open_catalog(settings.collection_dir)
+    rows = [
+        {"path": s.path, "document": s.document_id, "bytes": s.size, "not_read": s.reason}
+        for s in catalog.sources().values()
+    ]
+    if options.json:
+        _print_json(rows)
+    for row in [] if options.json else rows:
+        out.print(row["path"], f"(not read: {row['not_read']})" if row["not_read"] else "", markup=False)
+    return 0
+
+
+def evaluate_answers(settings: Settings, options: Options) -> int:
+    """`rag eval answers DATA --out RUN`: metrics of a run; 3 where some answers failed."""
+    from rag import load_assistant
+    from rag.evaluation.run import run_answers
+
+    params = sampling_params(settings, (), default_seed=0)
+    with _status(options, "loading the models"):
+        assistant = load_assistant(settings)
+    with _progress(options) as advance:
+        result = run_answers(
+            assistant,
+            options.data,
+            options.out,
+            params,
+            settings.passages,
+            lambda done, total: advance(done, total, "questions"),
+        )
+    if options.json:
+        _print_json(result)
+    else:
+        for name, value in result["metrics"].items():
+            out.print(f"{name:22} {'-' if value is None else format(value, '.3f')}")
+        out.print(f"over {result['questions']} questions, {result['answerable']} answerable, {result['errors']} errors")
+    return 3 if result["errors"] else 0
+
+
+def web(settings: Settings, options: Options) -> int:
+    """`rag ui`: the Streamlit app, on this machine only unless another address is given."""
+    environment = os.environ | {f"RAG_{n.upper()}": str(v) for n in NAMES if (v := getattr(settings, n)) is not None}
+    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
+    command += [f"--server.address={options.address}", f"--server.port={options.port}", "--server.headless=true"]
+    command += ["--browser.gatherUsageStats=false", "--client.showErrorDetails=none", "--client.toolbarMode=minimal"]
+    err.print(f"Openbook listens on http://{options.address}:{options.port} (Ctrl-C ends it)")
+    return subprocess.call(command, env=environment)  # noqa: S603 - our own command
+
+
+def list_models(settings: Settings, options: Options) -> int:
+    """`rag models list`: the presets, and whether each is on this machine."""
+    from rag import models
+
+    rows = [
+        {
+            "kind": kind,
+            "name": name,
+            "model": preset.model or "bundled",
+            "here": models.is_here(preset, settings.models_dir),
+        }
+        | {key: getattr(preset, key) for key in ("languages", "parameters", "download", "memory")}
+        for kind, presets in models.PRESETS.items()
+        for name, preset in presets.items()
+    ]
+    if options.json:
+        _print_json(rows)
+        return 0
+    for row in rows:
+        out.print(f"[bold]{row['kind']}[/bold] {row['name']}{'' if row['here'] else '  (not fetched)'}")
+        out.print(f"    {row['model']}: {row['languages']}, {row['parameters']} parameters", markup=False)
+        out.print(f"    download {row['download']}, memory {row['memory']}", markup=False)
+    return 0
+
+
+def prepare_models(settings: Settings, options: Options) -> int:
+    """`rag models prepare`: convert the bundled language model, if that was not done before."""
+    from rag import models
+    from rag.language_model import convert_gguf
+
+    with _status(options, "preparing the bundled models (once per machine)"):
+        models.resolve_embedder("embedded", settings.models_dir)
+        folder = models.resolve_language_model("embedded", settings.models_dir, convert_gguf)
+    out.print(f"Bundled models are ready; the language model lies in {folder}", markup=False)
+    return 0
+
+
+def fetch_model(settings: Settings, options: Options) -> int:
+    """`rag models fetch NAME`: the one command that reaches a network."""
+    from rag import models
+
+    for folder in models.fetch(options.name, settings.models_dir, os.environ.get("HF_ENDPOINT")):
+        out.print(f"Fetched into {folder}", markup=False)
+    return 0
+
+
+def verify_models(settings: Settings, options: Options) -> int:
+    """`rag models verify`: every checksum, the bundled packages' too; 4 where one does not hold."""
+    from rag import models
+
+    for kind in models.BUNDLED:
+        models.bundled_file(kind)
+        out.print(f"ok: the bundled {kind}")
+    damaged = {folder: bad for folder in models.prepared(settings.models_dir) if (bad := models.verify(folder))}
+    for folder in models.prepared(settings.models_dir):
+        out.print(f"{'damaged' if folder in damaged else 'ok'}: {folder}", markup=False)
+    for folder, files in damaged.items():
+        err.print(
+            f"rag: {folder} does not match its checksums ({', '.join(files)}); delete it and prepare it again.",
+            markup=False,
+        )
+    return 4 if damaged else 0
+
+
+def show_settings(settings: Settings, options: Options) -> int:
+    """`rag config show`: each value and where it came from."""
+    if options.json:
+        _print_json({n: {"value": _plain(getattr(settings, n)), "source": settings.sources[n]} for n in NAMES})
+        return 0
+    for name in NAMES:
+        out.print(f"{name:22} {getattr(settings, name)!s:40} {settings.sources[name]}", markup=False)
+    return 0
+
+
+def sampling_params(settings: Settings, stop: tuple[str, ...], default_seed: int | None = None) -> "SamplingParams":
+    """The settings that the sampling loop reads. Raises `SettingsError`."""
+    from rag.schema import SamplingParams
+
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "stop_at_sentence_end")
+    try:
+        return SamplingParams(
+            **{name: getattr(settings, name) for name in names},
+            seed=default_seed if settings.seed is None else settings.seed,
+            stop=stop,
+        )
+    except ValueError as error:
+        raise SettingsError(f"{error}.") from error
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))  # not rich's: one line, never wrapped
+
+
+@contextmanager
+def _status(options: Options, text: str) -> Iterator[None]:
+    if options.quiet or not err.is_terminal:
+        yield
+        return
+    with err.status(text):
+        yield
+
+
+@contextmanager
+def _progress(options: Options) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on stderr: `advance(done, total, what is next)`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=options.quiet, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total, what: progress.update(task, completed=done, total=total, description=what[:40])

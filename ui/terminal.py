@@ -1,0 +1,108 @@
+"""Answers for the terminal and as data. Knows `rag.schema` and rich."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from rag.schema import Answer, Prompt, RetrievedPassage, TokenStep
+
+UNCALIBRATED = "Confidence is not calibrated yet, and a small model may be wrong: check the sources."
+_EXCERPT = 240  # characters of a passage below an answer
+# Probability bands: name, lower bound, style. The number stands beside every colour.
+_BANDS = ((0.9, "green"), (0.5, "yellow"), (0.1, "dark_orange"), (0.0, "red"))
+
+
+def as_data(value: Any) -> Any:
+    """A value of `rag.schema` as JSON data; minus infinity, a token that was filtered out, becomes null."""
+    data = _plain(dataclasses.asdict(value))
+    if isinstance(value, Answer):
+        data |= {
+            "logprob": value.logprob,
+            "finish_reason": value.finish_reason,
+            "calibrated": value.confidence is not None,
+        }
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def show_answer(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> None:
+    """Print an answer as it is written, then its sources and its tokens."""
+    for event in events:
+        if isinstance(event, Prompt):
+            console.print(Text(f"\n{event.question}", style="bold"))
+        elif isinstance(event, TokenStep):
+            console.print(Text(event.text, style=_style(event.logprob)), end="")
+        else:
+            _show_end(console, event)
+
+
+def _show_end(console: Console, answer: Answer) -> None:
+    console.print("" if answer.text else "(no answer)")
+    if answer.abstained:
+        console.print(f"Not answered: {answer.abstained}.")
+    console.print(UNCALIBRATED, style="dim")
+    console.print("\nSources", style="bold")
+    show_passages(console, answer.prompt.passages, whole=False)
+    if answer.prompt.left_out:
+        read = len(answer.prompt.passages)
+        console.print(f"{read} of {read + len(answer.prompt.left_out)} matching passages fit into the prompt.")
+    if answer.steps:
+        console.print("\nTokens", style="bold")
+        console.print(_token_table(answer.steps))
+        console.print(
+            f"log-probability {answer.logprob:.2f} over {len(answer.steps)} tokens, seed {answer.params.seed}, "
+            f"first token after {answer.timings.first_token:.1f} s, all after {answer.timings.total:.1f} s",
+            style="dim",
+        )
+
+
+def show_passages(console: Console, passages: Sequence[RetrievedPassage], whole: bool) -> None:
+    """Print passages, best first, with every score named for what it is."""
+    for retrieved in passages:
+        passage = retrieved.passage
+        page = f", page {passage.page}" if passage.page else ""
+        console.print(
+            f"[bold]\\[{retrieved.rank}][/bold] {escape(passage.title)}{page}  [dim]{escape(passage.source)}[/dim]"
+        )
+        dense = "-" if retrieved.dense is None else f"{retrieved.dense:.2f}"
+        lexical = "-" if retrieved.lexical is None else f"{retrieved.lexical:.1f}"
+        console.print(f"    fused {retrieved.fused:.2f}, cosine {dense}, BM25 {lexical}", style="dim")
+        text = " ".join(passage.text.split())
+        shortened = text if whole or len(text) <= _EXCERPT else text[:_EXCERPT] + " ..."
+        console.print(f"    {shortened}", markup=False)
+
+
+def _token_table(steps: Sequence[TokenStep]) -> Table:
+    """A row a token: the model's own probability, the one it was drawn with, rank and the alternatives."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("token", "model", "drawn", "rank"):
+        table.add_column(heading, justify="left" if heading == "token" else "right")
+    table.add_column("the model's alternatives", overflow="fold")
+    for step in steps:
+        chosen = next((a.text for a in step.alternatives if a.token_id == step.token_id), step.text)
+        others = [a for a in step.alternatives if a.token_id != step.token_id][:3]
+        table.add_row(
+            Text(repr(chosen)[1:-1], style=_style(step.logprob)),
+            f"{math.exp(step.logprob):.3f}",
+            f"{math.exp(step.sampled_logprob):.3f}",
+            str(step.rank),
+            Text("  ".join(f"{repr(a.text)[1:-1]} {math.exp(a.logprob):.3f}" for a in others)),
+        )
+    return table
+
+
+def _style(logprob: float) -> str:
+    return next(style for bound, style in _BANDS if math.exp(logprob) >= bound)
