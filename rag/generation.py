@@ -49,11 +49,12 @@ class LocalGenerator:
         rule = StopRule(params.stop, params.stop_at_sentence_end)
         for step in self._steps(prompt_ids, params, room, cancelled):
             held.append(step)
-            verdict = rule.check("".join(s.text for s in held))
+            text = "".join(s.text for s in held)
+            verdict = rule.check(text)
             if verdict.reason:
                 yield from _cut(held, verdict.keep, verdict.reason)
                 return
-            if step.finish_reason or verdict.keep:
+            if step.finish_reason or verdict.keep == len(text):
                 yield from held
                 held = []
 

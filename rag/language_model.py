@@ -4,6 +4,7 @@ P(next token | tokens so far) and nothing more: drawing a token is for `generati
 """
 
 import contextlib
+import io
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -110,7 +111,7 @@ class LanguageModel:
 
 def convert_gguf(source: Path, folder: Path) -> None:
     """Write a GGUF file as float32 safetensors with its tokenizer into a folder: 20 s for 135M parameters."""
-    with _quiet():
+    with _quiet(), contextlib.redirect_stderr(io.StringIO()):  # a bar that nothing else turns off
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.parent,
             gguf_file=source.name,
@@ -128,12 +129,10 @@ def convert_gguf(source: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and advice off the terminal."""
+    """Keep transformers' advice off the terminal; its progress bars are off by environment."""
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(logging.ERROR)
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         transformers.logging.set_verbosity(verbosity)
-        transformers.logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -19,9 +19,9 @@ _EXIT_CODES: dict[type[RagError], int] = {SettingsError: 2, InputError: 2, Model
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
-    # Nothing is sent anywhere: the libraries would otherwise ask the hub whether a model changed.
     if options.run is not commands.fetch_model:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        # Nothing is sent anywhere: the libraries would otherwise ask the hub whether a model changed.
+        os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         return options.run(_settings(options), options) or 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rag.errors import CollectionError
+from rag.errors import CollectionError, LockedError
 from rag.schema import Document, Passage, Span
 
 FILE = "catalog.sqlite"
@@ -60,28 +60,41 @@ class Catalog:
     def __init__(self, folder: Path) -> None:
         """Open the catalogue in `folder`, creating it where there is none. Raises `CollectionError`."""
         self.path = folder / FILE
-        try:
-            # The web page's sessions share this connection, one at a time.
-            self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            self._db.executescript(
-                "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;"
-            )
-            self._create_or_check()
-        except sqlite3.DatabaseError as error:
-            raise CollectionError(
-                f"{self.path} is not a readable catalogue ({error}); restore it from a copy."
-            ) from error
-
-    def _create_or_check(self) -> None:
-        with self.transaction():
-            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self.set_meta("format", FORMAT)
+        # The web page's sessions share this connection, one at a time.
+        self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        for pragma in ("foreign_keys=ON", "secure_delete=ON", "synchronous=FULL"):
+            self._execute(f"PRAGMA {pragma}")
+        if not self._has_tables():
+            self._create()
         if (found := self.meta("format")) != FORMAT:
             raise CollectionError(
                 f"{self.path} has format {found}, this program reads {FORMAT}; ingest into a new collection."
             )
+
+    def _has_tables(self) -> bool:
+        return self._execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is not None
+
+    def _create(self) -> None:
+        with self.transaction():
+            if not self._has_tables():  # another process may have been first
+                for statement in _SCHEMA.split(";\n"):
+                    self._execute(statement)
+                self.set_meta("format", FORMAT)
+
+    def _execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run a statement; SQLite's errors as sentences."""
+        try:
+            return self._db.execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise LockedError(f"{self.path} is in use by another process; try again when it is done.") from error
+            raise CollectionError(
+                f"{self.path} cannot be used ({error}); check the disk and its permissions."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise CollectionError(
+                f"{self.path} is not a readable catalogue ({error}); restore it from a copy."
+            ) from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -90,32 +103,33 @@ class Catalog:
     @contextmanager
     def transaction(self, write: bool = True) -> Iterator[None]:
         """One state for all reads in the block; what it writes is all or nothing, and durable when the block ends."""
-        self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        self._execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
             yield
+            self._execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # some errors have rolled back already
+                self._db.rollback()
             raise
-        self._db.execute("COMMIT")
 
     # meta
 
     def meta(self, key: str) -> str | None:
         """A value about the collection, or None."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        row = self._execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
     def set_meta(self, key: str, value: str) -> None:
         """Record a value about the collection."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def state(self) -> tuple[int, int]:
         """(number of passages, highest id ever given): equal where no passage came or went, since ids are not reused.
 
         One addition and one removal cannot cancel out: the addition raises the highest id.
         """
-        count = self._db.execute("SELECT count(*) FROM passages").fetchone()[0]
-        highest = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'passages'").fetchone()
+        count = self._execute("SELECT count(*) FROM passages").fetchone()[0]
+        highest = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'passages'").fetchone()
         return count, highest[0] if highest else 0
 
     # writing
@@ -125,20 +139,20 @@ class Catalog:
     ) -> None:
         """Store a document, its passages and their vectors (n, dimension), and the file that it was read from."""
         with self.transaction():
-            self._db.execute(
+            self._execute(
                 "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
                 (document.id, document.title, document.media_type, document.text, json.dumps(document.page_starts)),
             )
             for span, vector in zip(spans, vectors, strict=True):
                 text = document.text[span.start : span.end]
                 row = (document.id, text, span.start, span.end, span.page, json.dumps(span.heading_path))
-                inserted = self._db.execute(
+                inserted = self._execute(
                     'INSERT INTO passages (document_id, text, start, "end", page, heading_path)'
                     " VALUES (?, ?, ?, ?, ?, ?)",
                     row,
                 )
                 blob = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-                self._db.execute("INSERT INTO vectors VALUES (?, ?)", (inserted.lastrowid, blob))
+                self._execute("INSERT INTO vectors VALUES (?, ?)", (inserted.lastrowid, blob))
             self._replace_source(source)
 
     def put_source(self, source: Source) -> None:
@@ -150,23 +164,23 @@ class Catalog:
         """Forget a file, and its document where no other file holds the same contents."""
         with self.transaction():
             former = self._document_of(path)
-            self._db.execute("DELETE FROM sources WHERE path = ?", (path,))
+            self._execute("DELETE FROM sources WHERE path = ?", (path,))
             self._drop_if_unused(former)
 
     def _replace_source(self, source: Source) -> None:
         former = self._document_of(source.path)
-        self._db.execute(
+        self._execute(
             "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?)",
             (source.path, source.size, source.mtime_ns, source.document_id, source.reason),
         )
         self._drop_if_unused(former)
 
     def _document_of(self, path: str) -> str | None:
-        row = self._db.execute("SELECT document_id FROM sources WHERE path = ?", (path,)).fetchone()
+        row = self._execute("SELECT document_id FROM sources WHERE path = ?", (path,)).fetchone()
         return row[0] if row else None
 
     def _drop_if_unused(self, document_id: str | None) -> None:
-        self._db.execute(
+        self._execute(
             "DELETE FROM documents WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM sources WHERE document_id = ?1)",
             (document_id,),
         )
@@ -175,16 +189,16 @@ class Catalog:
 
     def has_document(self, document_id: str) -> bool:
         """Whether these contents are stored."""
-        return self._db.execute("SELECT 1 FROM documents WHERE id = ?", (document_id,)).fetchone() is not None
+        return self._execute("SELECT 1 FROM documents WHERE id = ?", (document_id,)).fetchone() is not None
 
     def sources(self) -> dict[str, Source]:
         """All files, by path."""
-        rows = self._db.execute("SELECT path, size, mtime_ns, document_id, reason FROM sources ORDER BY path")
+        rows = self._execute("SELECT path, size, mtime_ns, document_id, reason FROM sources ORDER BY path")
         return {row[0]: Source(*row) for row in rows}
 
     def documents(self) -> Iterator[Document]:
         """All documents with their text, by their first path."""
-        rows = self._db.execute(
+        rows = self._execute(
             "SELECT d.id, json_group_array(s.path), d.title, d.media_type, d.text, d.page_starts"
             " FROM documents d JOIN sources s ON s.document_id = d.id GROUP BY d.id ORDER BY min(s.path)"
         )
@@ -199,24 +213,25 @@ class Catalog:
 
     def stream_passages(self, ids: Sequence[int]) -> Iterator[Passage]:
         """The passages of these ids that are stored, one at a time."""
-        rows = self._db.execute(
+        rows = self._execute(
             "SELECT p.id, p.document_id, (SELECT min(path) FROM sources WHERE document_id = p.document_id), d.title,"
             ' p.text, p.start, p."end", p.page, p.heading_path'
             " FROM json_each(?) wanted JOIN passages p ON p.id = wanted.value JOIN documents d ON d.id = p.document_id",
             (json.dumps(list(ids)),),
         )
         for row in rows:
-            *fields, heading_path = row
-            yield Passage(*fields, tuple(json.loads(heading_path)))
+            passage_id, document_id, source, title, text, start, end, page, headings = row
+            heading_path = tuple(json.loads(headings))
+            yield Passage(passage_id, document_id, source, title, text, start, end, page, heading_path)
 
     def passage_ids(self) -> npt.NDArray[np.int64]:
         """The ids of all passages, ascending."""
-        rows = self._db.execute("SELECT passage_id FROM vectors ORDER BY passage_id")
+        rows = self._execute("SELECT passage_id FROM vectors ORDER BY passage_id")
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
     def vectors_after(self, highest: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Ids (n,) and vectors (n, dimension) of all passages with an id above `highest`, ids ascending."""
-        rows = self._db.execute(
+        rows = self._execute(
             "SELECT passage_id, vector FROM vectors WHERE passage_id > ? ORDER BY passage_id", (highest,)
         )
         ids: list[int] = []

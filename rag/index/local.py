@@ -127,14 +127,13 @@ def open_index(folder: Path, identity: dict[str, str | int], create: bool = Fals
 
 def _check_embedder(catalog: Catalog, identity: dict[str, str | int]) -> None:
     """Record the embedder of a new collection; refuse one that is not the recorded."""
-    with catalog.transaction():
-        for key, value in identity.items():
-            found = catalog.meta(f"embedder_{key}")
-            if found is None:
+    made_with = catalog.meta("embedder_name")
+    if made_with is None:
+        with catalog.transaction():
+            for key, value in identity.items():
                 catalog.set_meta(f"embedder_{key}", str(value))
-            elif key != "name" and found != str(value):
-                made_with = catalog.meta("embedder_name")
-                raise ModelError(
-                    f"Collection {catalog.path.parent.name!r} was made with another embedder ({made_with}); "
-                    f"use that one (--embedder) or ingest into a new collection (--collection)."
-                )
+    elif any(catalog.meta(f"embedder_{key}") != str(value) for key, value in identity.items() if key != "name"):
+        raise ModelError(
+            f"Collection {catalog.path.parent.name!r} was made with another embedder ({made_with}); "
+            "use that one (--embedder) or ingest into a new collection (--collection)."
+        )

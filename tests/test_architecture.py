@@ -1,0 +1,108 @@
+"""Who may import whom, read from the source; and what the light commands must not load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(p for package in ("rag", "ingest", "ui") for p in (ROOT / package).rglob("*.py"))
+OWNERS = {
+    "faiss": {"rag/index/vectors.py"},
+    "tantivy": {"rag/index/lexical.py"},
+    "sqlite3": {"rag/index/catalog.py"},
+    "sentence_transformers": {"rag/embedding.py"},
+    "transformers": {"rag/language_model.py"},
+    "torch": {f"rag/{name}.py" for name in ("embedding", "language_model", "generation", "sampling")},
+    "pypdfium2": {"ingest/parsing/pdf.py"},
+    "lxml": {"ingest/parsing/html.py"},
+    "semantic_text_splitter": {"ingest/chunking.py"},
+}
+SEES_ALL_STAGES = {"rag/assistant.py", "rag/evaluation/run.py", "rag/__init__.py"}
+# What a stage may use besides schema and errors.
+STAGES = {
+    "rag/generation.py": {"rag.sampling", "rag.stopping", "rag.language_model"},
+    "rag/retrieval.py": {"rag.index"},
+    "rag/index/__init__.py": {"rag.index"},
+    "rag/index/local.py": {"rag.index"},
+}
+
+
+def imports(path):
+    """Every module that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (
+                f"{node.module}.{alias.name}" if node.module in ("rag", "ingest", "ui") else node.module
+                for alias in node.names
+            )
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def within(module, allowed):
+    return any(module == a or module.startswith(f"{a}.") for a in allowed)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_packages_import_downwards_only(path):
+    package = name(path).split("/")[0]
+    forbidden = {"rag": ("ingest", "ui"), "ingest": ("ui",), "ui": ()}[package]
+    assert not [m for m in imports(path) if m.split(".")[0] in forbidden]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_each_library_has_its_owner(path):
+    libraries = {m.split(".")[0] for m in imports(path)}
+    assert not [lib for lib, owners in OWNERS.items() if lib in libraries and name(path) not in owners]
+    assert "streamlit" not in libraries or name(path).startswith("ui/")
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name(p).startswith("ingest/")], ids=name)
+def test_ingest_knows_no_question(path):
+    allowed = [f"rag.{m}" for m in ("schema", "errors", "settings", "models", "embedding", "index")]
+    assert not [m for m in imports(path) if m.startswith("rag") and not within(m, allowed)]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name(p).startswith("rag/")], ids=name)
+def test_stages_know_only_types_and_errors(path):
+    if name(path) in SEES_ALL_STAGES:
+        return
+    own = ["rag.evaluation"] if "evaluation" in name(path) else []
+    allowed = ["rag.schema", "rag.errors", *own, *STAGES.get(name(path), ())]
+    assert not [m for m in imports(path) if m.startswith("rag") and not within(m, allowed)]
+    assert "rag.settings" not in set(imports(path))
+
+
+def test_the_rules_can_fail(tmp_path):
+    file = tmp_path / "x.py"
+    file.write_text("def f():\n    from ui.cli import main\n    import faiss.contrib\n    from rag import settings\n")
+    assert set(imports(file)) == {"ui.cli", "faiss.contrib", "rag.settings"}
+
+
+HEAVY = "import sys; heavy = {'torch', 'transformers', 'sentence_transformers', 'streamlit'} & set(sys.modules)"
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_help_loads_nothing_heavy():
+    done = run(
+        f"from ui.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n{HEAVY}; sys.exit(repr(heavy))"
+    )
+    assert done.stderr.strip() == "set()"
+
+
+def test_a_sync_with_nothing_to_do_loads_nothing_heavy(home):
+    arguments = ["ingest", str(ROOT / "examples/documents"), "--home", str(home), "--collection", "examples", "--quiet"]
+    done = run(f"from ui.cli import main\nassert main({arguments!r}) == 0\n{HEAVY}; sys.exit(repr(heavy))")
+    assert done.stderr.strip() == "set()"
+    assert "11 unchanged" in done.stdout

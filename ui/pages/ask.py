@@ -1,0 +1,144 @@
+"""The page "Ask": a question, the answer as it is written, its sources beside it, and every token's probability."""
+
+import html
+
+import streamlit as st
+
+from rag.errors import RagError
+from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, TokenStep
+from ui import resources
+from ui.terminal import UNCALIBRATED
+from ui.token_view import tokens_html
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Ask your documents")
+    try:
+        names = resources.collections()
+        defaults = resources.settings()
+    except RagError as error:
+        st.error(str(error))
+        return
+    if not names:
+        st.info("There is no collection yet. Make one in a terminal, then reload this page:")
+        st.code("rag ingest FOLDER")
+        return
+    with st.sidebar:
+        collection = st.selectbox("Collection", names)
+        k = st.slider("Passages to read", 1, 10, min(defaults.passages, 10), help="More passages take longer to read.")
+        params = _sampling_controls()
+    with st.form("question", border=False):
+        left, right = st.columns([6, 1], vertical_alignment="bottom")
+        question = left.text_input("Question", placeholder="What would you like to know?")
+        asked = right.form_submit_button("Ask", type="primary", width="stretch")
+    answer_column, source_column = st.columns([3, 2], gap="large")
+    if asked:
+        st.session_state.pop("answer", None)
+        with answer_column:
+            _ask(collection, question, params, k)
+    elif "answer" in st.session_state:
+        with answer_column:
+            st.html(tokens_html(st.session_state.answer.steps))
+    if answer := st.session_state.get("answer"):
+        with answer_column:
+            _explain(answer)
+        with source_column:
+            _sources(answer)
+
+
+def _sampling_controls() -> SamplingParams | None:
+    """The sidebar's sampling settings; None, with a sentence shown, where they make no sense."""
+    defaults = resources.settings()
+    st.subheader("How it writes")
+    temperature = st.slider(
+        "Temperature", 0.0, 2.0, min(defaults.temperature, 2.0), 0.05, help="0: always the most probable token."
+    )
+    max_new_tokens = st.slider("Longest answer, in tokens", 8, 512, min(max(defaults.max_new_tokens, 8), 512), 8)
+    stop_at_sentence_end = st.toggle("Stop after one sentence", defaults.stop_at_sentence_end)
+    with st.expander("More"):
+        top_k = st.number_input("Top-k (0: all)", 0, value=defaults.top_k, help="Draw from the k most probable tokens.")
+        top_p = st.slider("Top-p", 0.0, 1.0, defaults.top_p, 0.01, help="Draw from the smallest set with this mass.")
+        seed = st.number_input("Seed (empty: a new one)", 0, 2**53, value=defaults.seed)
+        stop = st.text_input("Stop before this text")
+    try:
+        return SamplingParams(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            stop=(stop,) if stop else (),
+            stop_at_sentence_end=stop_at_sentence_end,
+        )
+    except ValueError as error:
+        st.error(f"{error}.")
+        return None
+
+
+def _ask(collection: str, question: str, params: SamplingParams | None, k: int) -> None:
+    """Ask and draw the answer as it is written; keep it for the next run of this script."""
+    status, written = st.empty(), st.empty()
+    steps: list[TokenStep] = []
+    try:
+        shared = resources.shared_assistant(collection)
+        status.caption("Waiting for the model ...")
+        with shared.lock:
+            status.caption("Searching ...")
+            for event in shared.assistant.stream(question, params, k):
+                if isinstance(event, Prompt):
+                    status.caption(f"Reading {len(event.passages)} passages, {len(event.token_ids)} tokens ...")
+                elif isinstance(event, TokenStep):
+                    status.caption("Writing ...")
+                    steps.append(event)
+                    written.html(tokens_html(steps, legend=False))
+                else:
+                    st.session_state.answer = event
+    except RagError as error:
+        status.error(str(error))
+        return
+    status.empty()
+    written.html(tokens_html(steps))
+
+
+def _explain(answer: Answer) -> None:
+    if answer.abstained:
+        st.warning(f"Not answered: {answer.abstained}.")
+    st.info(UNCALIBRATED, icon=":material/info:")
+    first = answer.timings.first_token
+    st.caption(
+        f"{len(answer.steps)} tokens, log-probability {answer.logprob:.2f} in all · seed {answer.params.seed} · "
+        f"temperature {answer.params.temperature:g} · {answer.language_model} · "
+        + (f"first token after {first:.1f} s, " if first else "")
+        + f"all after {answer.timings.total:.1f} s"
+    )
+
+
+def _sources(answer: Answer) -> None:
+    """The passages that the model read, best first."""
+    read, left_out = answer.prompt.passages, answer.prompt.left_out
+    st.subheader("Sources")
+    if left_out:
+        st.caption(f"{len(read)} of {len(read) + len(left_out)} matching passages fit into the prompt.")
+    for label, retrieved in enumerate(read, start=1):
+        with st.container(border=True):
+            _source(label, retrieved)
+
+
+def _source(label: int, retrieved: RetrievedPassage) -> None:
+    passage = retrieved.passage
+    where = " › ".join(passage.heading_path) + (f"page {passage.page}" if passage.page else "")
+    # Text of documents goes in escaped, never as Markdown: it may hold links, images or markup.
+    st.html(
+        f"<b>[{label}] {html.escape(passage.title)}</b><br><small>{html.escape(where)}</small>"
+        '<div style="white-space: pre-wrap; overflow-wrap: anywhere; margin-top: .5rem">'
+        f"{html.escape(passage.text)}</div>"
+    )
+    with st.expander("Where and why"):
+        st.text(passage.source)
+        dense = "not seen" if retrieved.dense is None else f"{retrieved.dense:.3f}"
+        lexical = "no word in common" if retrieved.lexical is None else f"{retrieved.lexical:.2f}"
+        st.text(f"rank {retrieved.rank}, fused score {retrieved.fused:.3f}\ncosine {dense}, BM25 {lexical}")
+
+
+main()
