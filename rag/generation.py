@@ -106,8 +106,8 @@ class LocalGenerator:
 
 
 def new_seed() -> int:
-    """A seed nobody chose."""
-    return secrets.randbits(63)
+    """A seed nobody chose; short enough to be typed, and exact in JSON and JavaScript."""
+    return secrets.randbits(32)
 
 
 def _cut(steps: list[TokenStep], keep: int, reason: FinishReason) -> Iterator[TokenStep]:

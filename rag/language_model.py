@@ -60,7 +60,9 @@ class LanguageModel:
 
     def encode(self, text: str, trusted: bool) -> list[int]:
         """Token ids of a text; in text that is not trusted, the names of special tokens are plain text."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not trusted)
+        ids: list[int] = self.tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=not trusted, verbose=False
+        )
         return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:

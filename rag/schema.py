@@ -86,7 +86,7 @@ class SamplingParams:
             "temperature must be 0 or more": 0 <= self.temperature < float("inf"),
             "top_k must be 0 (off) or more": self.top_k >= 0,
             "top_p must be between 0 and 1": 0 <= self.top_p <= 1,
-            "seed must be between 0 and 2**63 - 1": self.seed is None or 0 <= self.seed < 2**63,
+            "seed must be between 0 and 2**53 - 1": self.seed is None or 0 <= self.seed < 2**53,
             "stop strings must not be empty": all(self.stop),
             "alternatives must be 0 or more": self.alternatives >= 0,
         }

@@ -71,7 +71,7 @@ def tiny_model(kind):
         return GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=512, **shape))
     config, model = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen": (Qwen2Config, Qwen2ForCausalLM)}[kind]
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    return model(config(num_key_value_heads=2, max_position_embeddings=512, **sizes, **shape))
+    return model(config(num_key_value_heads=2, max_position_embeddings=8192, **sizes, **shape))
 
 
 @pytest.fixture(scope="session")

@@ -148,13 +148,23 @@ def test_documents_are_mounted_read_only(app):
     assert set(ingested) == {target}
 
 
+def streamlit_sources(name):
+    """Read as text: importing Streamlit takes longer than all these tests."""
+    package = Path(importlib.util.find_spec("streamlit").submodule_search_locations[0])
+    return [path.read_text(encoding="utf-8") for path in package.glob(name)]
+
+
+def test_streamlit_need_not_ask_for_its_address():
+    assert environment()["STREAMLIT_BROWSER_SERVER_ADDRESS"] == "127.0.0.1"
+    assert any('"browser.serverAddress"' in source for source in streamlit_sources("config.py"))
+
+
 def test_health_check_asks_streamlit(app):
     assert health_url().port == ui_options().port
     compile(health_command()[-1], "HEALTHCHECK", "exec")
     assert app["healthcheck"]["test"] == ["CMD", *health_command()]
-    server = Path(importlib.util.find_spec("streamlit").submodule_search_locations[0]) / "web" / "server"
-    sources = [path.read_text(encoding="utf-8") for path in server.rglob("*.py")]
-    assert any(f'"{health_url().path.lstrip("/")}"' in source for source in sources)
+    route = f'"{health_url().path.lstrip("/")}"'
+    assert any(route in source for source in streamlit_sources("web/server/**/*.py"))
 
 
 def test_only_volumes_are_writable(app):

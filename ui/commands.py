@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Options = argparse.Namespace
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def ingest(settings: Settings, options: Options) -> int:
@@ -129,6 +129,8 @@ def web(settings: Settings, options: Options) -> int:
     environment = os.environ | {f"RAG_{n.upper()}": str(v) for n in NAMES if (v := getattr(settings, n)) is not None}
     command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
     command += [f"--server.address={options.address}", f"--server.port={options.port}", "--server.headless=true"]
+    # A server address spares Streamlit from asking a service in the internet which address it has.
+    command += [f"--browser.serverAddress={options.address}"]
     command += ["--browser.gatherUsageStats=false", "--client.showErrorDetails=none", "--client.toolbarMode=minimal"]
     err.print(f"Openbook listens on http://{options.address}:{options.port} (Ctrl-C ends it)")
     return subprocess.call(command, env=environment)  # noqa: S603 - our own command

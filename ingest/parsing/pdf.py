@@ -9,6 +9,8 @@ from rag.errors import ParseError
 
 _SOFT_HYPHEN = re.compile("[\x02\ufffe\u00ad]\n?")  # what PDFium gives for a word broken at a line's end
 
+_NO_TITLES = {"", "untitled", "anonymous"}  # what programs write where nobody gave one
+
 
 def parse_pdf(content: bytes) -> Parsed:
     """The text of all pages, an empty line between them. Raises `ParseError` for a damaged, locked or scanned file."""
@@ -19,7 +21,7 @@ def parse_pdf(content: bytes) -> Parsed:
         raise ParseError("it is locked with a password" if locked else "it is damaged or not a PDF") from error
     try:
         pages = [_page_text(document[n]) for n in range(len(document))]
-        title = document.get_metadata_dict().get("Title")
+        title = document.get_metadata_dict().get("Title", "")
     except pypdfium2.PdfiumError as error:
         raise ParseError(f"a page cannot be read: {error}") from error
     finally:
@@ -29,7 +31,7 @@ def parse_pdf(content: bytes) -> Parsed:
     starts = [0]
     for page in pages[:-1]:
         starts.append(starts[-1] + len(page) + 2)
-    return Parsed("\n\n".join(pages), title, tuple(starts))
+    return Parsed("\n\n".join(pages), None if title.lower() in _NO_TITLES else title, tuple(starts))
 
 
 def _page_text(page: pypdfium2.PdfPage) -> str:

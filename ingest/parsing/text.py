@@ -7,6 +7,11 @@ from charset_normalizer import from_bytes
 from ingest.parsing.parsed import Parsed
 from rag.errors import ParseError
 
+# Encodings that documents really come in; among all that exist, rare ones are guessed for short Western texts.
+_ENCODINGS = [
+    *("utf_16", "utf_32", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"),
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r"),
+]
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 
 
@@ -27,7 +32,7 @@ def decode(content: bytes) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        best = from_bytes(content).best()
+        best = from_bytes(content, cp_isolation=_ENCODINGS).best()
         if best is None:
             raise ParseError("its text is in no encoding that could be recognised") from None
         text = str(best).removeprefix("﻿")

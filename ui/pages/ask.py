@@ -59,7 +59,7 @@ def _sampling_controls() -> SamplingParams | None:
     with st.expander("More"):
         top_k = st.number_input("Top-k (0: all)", 0, value=defaults.top_k, help="Draw from the k most probable tokens.")
         top_p = st.slider("Top-p", 0.0, 1.0, defaults.top_p, 0.01, help="Draw from the smallest set with this mass.")
-        seed = st.number_input("Seed (empty: a new one)", 0, 2**53, value=defaults.seed)
+        seed = st.number_input("Seed (empty: a new one)", 0, 2**53 - 1, value=defaults.seed)
         stop = st.text_input("Stop before this text")
     try:
         return SamplingParams(

@@ -1,0 +1,114 @@
+"""The app in Streamlit's own test harness, and what the token view makes of hostile text."""
+
+import re
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from rag.schema import Alternative, TokenStep
+from ui import resources
+from ui.token_view import BANDS, band, tokens_html
+
+APP = str(Path(__file__).parents[1] / "ui" / "app.py")
+
+
+@pytest.fixture
+def app(home, monkeypatch):
+    monkeypatch.setenv("RAG_HOME", str(home))
+    monkeypatch.setenv("RAG_COLLECTION", "examples")
+    monkeypatch.setenv("RAG_MAX_NEW_TOKENS", "8")
+    resources.settings.clear()
+    yield AppTest.from_file(APP, default_timeout=120)
+    resources.settings.clear()
+
+
+def ask(app, question):
+    app.text_input[0].set_value(question)
+    return next(b for b in app.button if b.label == "Ask").click().run()
+
+
+def written(app):
+    return " ".join(element.proto.body for element in app.get("html"))
+
+
+def test_a_question_is_answered_with_sources_and_tokens(app):
+    app.run()
+    assert not app.exception
+    ask(app, "What is the name of the tea room?")
+    assert not app.exception
+    assert not app.error
+    assert len(re.findall("ob-token ob-", written(app))) >= 1
+    assert "Visiting" in written(app)
+    assert "cosine" in " ".join(text.value for text in app.text)
+    assert "not calibrated yet" in app.info[0].value
+    answer = app.session_state.answer
+    assert answer.prompt.question == "What is the name of the tea room?"
+    assert len(answer.steps) <= 8
+    # A rerun that only moves a slider keeps the answer and asks nothing.
+    app.sidebar.slider[1].set_value(1.0).run()
+    assert app.session_state.answer is answer
+    assert "ob-token" in written(app)
+
+
+def test_the_controls_reach_the_sampling_loop(app):
+    app.run()
+    app.sidebar.slider[0].set_value(1)
+    app.sidebar.slider[1].set_value(1.5)
+    app.sidebar.number_input[0].set_value(3)
+    app.sidebar.number_input[1].set_value(11)
+    ask(app, "What is the name of the tea room?")
+    answer = app.session_state.answer
+    assert (answer.params.temperature, answer.params.top_k, answer.params.seed) == (1.5, 3, 11)
+    assert len(answer.prompt.passages) == 1
+
+
+def test_an_empty_question_is_a_sentence(app):
+    app.run()
+    ask(app, " ")
+    assert not app.exception
+    assert "ask something" in app.error[0].value
+
+
+def test_without_a_collection_it_says_how_to_make_one(app, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAG_HOME", str(tmp_path))
+    app.run()
+    assert not app.exception
+    assert "rag ingest" in app.code[0].value
+
+
+def test_a_wrong_setting_is_a_sentence(app, monkeypatch):
+    monkeypatch.setenv("RAG_TOP_K", "many")
+    app.run()
+    assert not app.exception
+    assert "top_k" in app.error[0].value
+
+
+def step(text, logprob=-0.1, **more):
+    alternatives = (Alternative(1, text, logprob, 0.0), Alternative(2, "<b>other</b>", -3.0, -float("inf")))
+    return TokenStep(1, text, logprob, 0.0, 1, 0.5, alternatives, **more)
+
+
+@pytest.mark.parametrize(
+    "hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</span></div><style>", "&lt;"]
+)
+def test_text_of_a_model_stays_text(hostile):
+    made = tokens_html([step(hostile)])
+    for tag in re.findall(r"<(/?\w+)", made):
+        assert tag.strip("/") in {"div", "style", "span", "b", "br", "code"}
+    assert hostile not in made.replace("<style>", "") or hostile == "&lt;"
+    assert made.count("<div") == made.count("</div>")
+    assert made.count("<span") == made.count("</span>")
+
+
+def test_every_band_has_a_second_sign_beside_its_colour():
+    from ui.token_view import STYLE
+
+    assert [band(p) for p in (0.0, -0.2, -1.0, -9.0)] == [name for name, _ in BANDS]
+    for name, _ in BANDS[1:]:
+        assert "underline" in re.search(rf"\.ob-{name} {{(.*?)}}", STYLE)[1]
+
+
+def test_the_end_token_can_be_looked_into():
+    assert "&#9632;" in tokens_html([step("", finish_reason="end_token")])
+    assert 'class="ob-token ' not in tokens_html([step("")]), "a token inside a character shows nothing by itself"

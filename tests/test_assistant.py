@@ -1,0 +1,103 @@
+"""The stages in order, from a question to an answer that shows how it came about."""
+
+import json
+
+import pytest
+
+from rag.assistant import NOTHING_FOUND, SAID_SO, Assistant
+from rag.errors import InputError, PromptError, SettingsError
+from rag.generation import LocalGenerator
+from rag.prompting import REFUSAL
+from rag.schema import Answer, Prompt, SamplingParams, TokenStep
+from tests.conftest import HashingEmbedder
+from tests.test_generation import Scripted
+from ui.terminal import as_data
+
+PARAMS = SamplingParams(max_new_tokens=6, temperature=1, seed=1)
+
+
+@pytest.fixture
+def make(index, put, tiny):
+    put(index, ["boats float", "oars row", "tea is hot"])
+
+    def assistant(model=None, **options):
+        return Assistant(index, HashingEmbedder(), LocalGenerator(model or tiny()), "tiny", **options)
+
+    return assistant
+
+
+def test_ask_is_the_end_of_the_stream(make):
+    first, *steps, answer = make().stream("Do boats float?", PARAMS, k=2)
+    assert isinstance(first, Prompt)
+    assert all(isinstance(step, TokenStep) for step in steps)
+    assert isinstance(answer, Answer)
+    assert (answer.prompt, answer.steps) == (first, tuple(steps))
+    again = make().ask("Do boats float?", PARAMS, k=2)
+    assert (again.text, again.steps, again.prompt) == (answer.text, answer.steps, answer.prompt)
+
+
+def test_the_prompt_holds_the_best_passages(make):
+    answer = make().ask("Do boats float?", PARAMS, k=2)
+    best, second = answer.prompt.passages
+    assert (best.passage.text, best.rank, second.rank) == ("boats float", 1, 2)
+    assert "boats float" in answer.prompt.text
+
+
+def test_an_answer_adds_up(make):
+    answer = make().ask("Do boats float?", PARAMS)
+    assert answer.text == "".join(step.text for step in answer.steps).strip()
+    assert answer.logprob == pytest.approx(sum(step.logprob for step in answer.steps))
+    assert answer.finish_reason == answer.steps[-1].finish_reason
+    assert 0 < answer.timings.retrieval < answer.timings.first_token < answer.timings.total
+    assert answer.confidence is None, "uncalibrated until a calibrator is there"
+
+
+def test_a_seed_nobody_gave_is_recorded_and_makes_the_answer_again(make):
+    params = SamplingParams(max_new_tokens=6, temperature=2)
+    first = make().ask("Do boats float?", params)
+    assert first.params.seed is not None
+    assert make().ask("Do boats float?", first.params).steps == first.steps
+    assert make().ask("Do boats float?", params).params.seed != first.params.seed
+
+
+@pytest.mark.parametrize(("text", "why"), [(REFUSAL, SAID_SO), (f" {REFUSAL.upper()}", SAID_SO), ("They float.", None)])
+def test_a_refusal_is_seen(make, tiny, text, why):
+    assistant = make(ScriptedWithFrame(tiny(), text))
+    assert assistant.ask("Do boats float?", SamplingParams(max_new_tokens=60)).abstained == why
+
+
+class ScriptedWithFrame(Scripted):
+    """A scripted model that can be asked through a prompt."""
+
+    def __init__(self, model, text):
+        super().__init__(model, text)
+        self.encode, self.chat_frame = model.encode, model.chat_frame
+
+
+def test_an_empty_collection_is_not_answered_from(tmp_path, tiny):
+    from rag.index import open_index
+    from tests.conftest import IDENTITY
+
+    empty = open_index(tmp_path / "empty", IDENTITY, create=True)
+    answer = Assistant(empty, HashingEmbedder(), LocalGenerator(tiny()), "tiny").ask("Anything?")
+    assert (answer.text, answer.steps, answer.abstained, answer.finish_reason) == ("", (), NOTHING_FOUND, None)
+    assert answer.timings.first_token is None
+
+
+def test_what_cannot_be_asked_is_refused(make):
+    with pytest.raises(InputError, match="ask something"):
+        make().ask("  ")
+    with pytest.raises(PromptError, match="shorter question"):
+        make().ask("why " * 3000, PARAMS)
+    with pytest.raises(SettingsError, match="Unknown template"):
+        make(template="poem")
+
+
+def test_an_answer_is_json_data(make):
+    data = as_data(make().ask("Do boats float?", SamplingParams(max_new_tokens=3, temperature=1, top_k=2, seed=0)))
+    again = json.loads(json.dumps(data, allow_nan=False))
+    step = again["steps"][0]
+    assert {"token_id", "text", "logprob", "sampled_logprob", "rank", "entropy", "alternatives"} <= set(step)
+    assert [a["sampled_logprob"] is None for a in step["alternatives"]] == [False, False, True, True, True]
+    assert again["calibrated"] is False
+    assert again["prompt"]["passages"][0]["passage"]["text"] == "boats float"

@@ -1,0 +1,212 @@
+"""The command `rag`: what it prints, its exit codes, and that it sends nothing anywhere."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import EXAMPLES
+from ui.cli import main
+
+FAST = ["--language-model", "TINY", "--template", "plain", "--max-new-tokens", "4", "--quiet"]
+
+
+@pytest.fixture
+def rag(home, tiny_folder, capsys, monkeypatch):
+    """Run a command on the examples' collection with a tiny language model; (exit code, stdout, stderr)."""
+    monkeypatch.setenv("RAG_HOME", str(home))
+    monkeypatch.setenv("RAG_COLLECTION", "examples")
+
+    def run(*arguments):
+        arguments = [str(tiny_folder("llama")) if a == "TINY" else str(a) for a in arguments]
+        try:
+            code = main(arguments)
+        except SystemExit as stopped:  # argparse
+            code = stopped.code
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_ask_prints_answer_sources_and_tokens(rag):
+    code, out, _ = rag("ask", "When is high tide?", "Who is the safety officer?", *FAST)
+    assert code == 0
+    for part in (
+        "When is high tide?",
+        "Who is the safety officer?",
+        "Sources",
+        "[1]",
+        "Tokens",
+        "not calibrated yet",
+        "seed",
+    ):
+        assert part in out
+
+
+def test_ask_as_data(rag):
+    code, out, _ = rag(
+        "ask", "Who is the safety officer?", "--json", "--temperature", "1", "--top-k", "2", "--seed", "5", *FAST
+    )
+    answer = json.loads(out)
+    assert code == 0
+    assert (answer["params"]["seed"], answer["params"]["top_k"], len(answer["steps"])) == (5, 2, 4)
+    assert answer["prompt"]["passages"][0]["passage"]["source"].startswith(str(EXAMPLES))
+    again = json.loads(
+        rag("ask", "Who is the safety officer?", "--json", "--temperature", "1", "--top-k", "2", "--seed", "5", *FAST)[
+            1
+        ]
+    )
+    assert again["steps"] == answer["steps"]
+
+
+def test_search_names_every_score(rag):
+    code, out, _ = rag("search", "name of the tea room", "--passages", "2")
+    assert code == 0
+    assert "The Caulker's Rest" in out
+    assert all(name in out for name in ("fused", "cosine", "BM25"))
+    assert "%" not in out
+    assert len(json.loads(rag("search", "tea", "--json", "--passages", "2")[1])) == 2
+
+
+def test_chinese_is_found_by_its_words(rag):
+    found = json.loads(rag("search", "双溪号是什么船？", "--json", "--passages", "1")[1])
+    assert found[0]["passage"]["source"].endswith("partner-agreement-zh.md")
+
+
+def test_documents_and_settings_and_models(rag):
+    code, out, _ = rag("documents", "--json")
+    assert (code, len(json.loads(out))) == (0, 11)
+    assert "annual-report-2024.pdf" in rag("documents")[1]
+    assert json.loads(rag("config", "show", "--json", "--top-k", "7")[1])["top_k"] == {"value": 7, "source": "flag"}
+    assert "environment" in rag("config", "show")[1]
+    assert [row["here"] for row in json.loads(rag("models", "list", "--json")[1]) if row["name"] == "embedded"] == [
+        True,
+        True,
+    ]
+    assert "Qwen" in rag("models", "list")[1]
+    assert rag("models", "prepare")[0] == 0
+
+
+def test_eval_writes_a_line_a_question_and_prints_metrics(rag, tmp_path):
+    data = tmp_path / "two.jsonl"
+    data.write_text("\n".join((EXAMPLES / "questions.jsonl").read_text().split("\n")[:2]))
+    code, out, _ = rag("eval", "answers", data, "--out", tmp_path / "run", "--json", *FAST)
+    result = json.loads(out)
+    assert (code, result["questions"]) == (0, 2)
+    assert {"exact_match", "f1", "contained", "seconds_per_question"} <= set(result["metrics"])
+    assert len((tmp_path / "run" / "answers.jsonl").read_text().splitlines()) == 2
+    assert "exact_match" in rag("eval", "answers", data, "--out", tmp_path / "run", *FAST)[1]
+
+
+def test_ingest_in_part_is_exit_code_3(rag, tmp_path):
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "good.txt").write_text("A good text.")
+    (folder / "bad.pdf").write_text("no pdf")
+    place = ["--collection", "partly", "--quiet"]
+    code, out, err = rag("ingest", folder, *place)
+    assert (code, "1 added" in out, "bad.pdf: it is damaged or not a PDF" in err) == (3, True, True)
+    assert json.loads(rag("ingest", folder, "--json", *place)[1])["unchanged"] == 1
+    assert "not read" in rag("documents", *place)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["ask", "", *FAST], 2, "The question is empty"),
+        (["ask"], 2, "required"),
+        (["search", " "], 2, "The question is empty"),
+        (["ask", "x", "--language-model", "no-such"], 4, "Unknown language model 'no-such'"),
+        (["ask", "x", "--language-model", "multilingual"], 4, "rag models fetch multilingual"),
+        (["ask", "x", "--embedder", "no-such"], 4, "Unknown embedder"),
+        (["ask", "x", "--device", "cuda:7", *FAST], 4, "not available here"),
+        (["ask", "x", "--template", "poem", *FAST[:2]], 2, "Unknown template 'poem'"),
+        (["ask", "x", "--temperature", "-1"], 2, "temperature must be 0 or more"),
+        (["ask", "x", "--temperature", "hot"], 2, "temperature from flag must be a float"),
+        (["ask", "x", "--collection", "none"], 1, "There is no collection 'none'"),
+        (["ask", "x", "--collection", "a/b"], 2, "cannot be used"),
+        (["ask", "why " * 3000, *FAST], 1, "ask a shorter question"),
+        (["documents", "--collection", "none"], 1, "rag ingest PATH"),
+        (["ingest", "/no/such/folder"], 2, "check the path"),
+        (["ingest", "EMPTY"], 2, "nothing was changed"),
+        (["eval", "answers", "/no/such.jsonl", "--out", "EMPTY", *FAST], 2, "cannot be read"),
+        (["models", "fetch", "org/model"], 4, "40 hex digits"),
+        (["nonsense"], 2, "invalid choice"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_an_exit_code(rag, tmp_path, arguments, code, says):
+    before = rag("documents", "--json")[1]
+    got, out, err = rag(*[tmp_path if a == "EMPTY" else a for a in arguments])
+    assert got == code
+    assert says in " ".join(err.split())
+    assert out == ""
+    assert rag("documents", "--json")[1] == before, "nothing stored is lost"
+
+
+def test_a_collection_made_with_another_embedder_is_refused(rag, home, tmp_path):
+    from rag.models import bundled_file
+
+    other = tmp_path / "other-embedder"
+    shutil.copytree(bundled_file("embedder"), other)
+    (other / "sentence_bert_config.json").write_text('{"max_seq_length": 128, "do_lower_case": false}')
+    for arguments in (["search", "tea"], ["ingest", EXAMPLES / "documents"]):
+        code, _, err = rag(*arguments, "--embedder", other)
+        assert (code, "made with another embedder (embedded)" in err) == (4, True)
+    assert len(json.loads(rag("documents", "--json")[1])) == 11
+
+
+def test_a_locked_collection_is_exit_code_5(rag, home):
+    from filelock import FileLock
+
+    with FileLock(home / "collections" / "examples" / "writer.lock"):
+        code, _, err = rag("ingest", EXAMPLES / "documents")
+    assert (code, "wait until it ends" in err) == (5, True)
+
+
+@pytest.mark.parametrize("setting", ["RAG_TOP_K=x", "RAG_COLLECTION=../.."])
+def test_a_wrong_setting_in_the_environment(rag, monkeypatch, setting):
+    monkeypatch.setenv(*setting.split("="))
+    assert rag("config", "show")[0] == 2
+
+
+OFFLINE = """
+import sys
+def closed(event, arguments):
+    if event.startswith("socket.") and event not in ("socket.__new__", "socket.gethostname"):
+        raise OSError(f"a socket was used: {event} {arguments}")
+sys.addaudithook(closed)
+import socket
+try:
+    socket.create_connection(("127.0.0.1", 9))
+except OSError as error:
+    assert "a socket was used" in str(error)
+from ui.cli import main
+for command in COMMANDS:
+    code = main(command)
+    assert code == 0, (command, code)
+print("all done")
+"""
+
+
+def test_ingest_ask_and_eval_run_with_every_socket_closed(home, tmp_path):
+    """With the bundled models, as a new user has them."""
+    (tmp_path / "models").symlink_to(home / "models")
+    data = tmp_path / "one.jsonl"
+    data.write_text((EXAMPLES / "questions.jsonl").read_text().split("\n")[0])
+    place = ["--home", str(tmp_path), "--quiet"]
+    few = ["--max-new-tokens", "3"]
+    commands = [
+        ["ingest", str(EXAMPLES / "documents" / "handbook"), *place],
+        ["search", "tools", *place],
+        ["ask", "How long may a tool be borrowed?", *place, *few],
+        ["eval", "answers", str(data), "--out", str(tmp_path / "run"), *place, *few],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE.replace("COMMANDS", repr(commands))], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("all done\n")

@@ -1,0 +1,61 @@
+"""Where a setting comes from, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from rag.errors import SettingsError
+from rag.settings import NAMES, Settings, load_settings
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load_with(flags=None, environ=None, project="", user=""):
+        files = []
+        for name, text in (("project.toml", project), ("user.toml", user)):
+            files.append(tmp_path / name)
+            files[-1].write_text(text)
+        return load_settings(flags or {}, environ or {}, *files)
+
+    return load_with
+
+
+def test_flag_beats_environment_beats_project_beats_user_beats_default(load):
+    layers = {"flags": {"top_k": 1}, "environ": {"RAG_TOP_K": "2"}, "project": "top_k = 3", "user": "top_k = 4"}
+    expected = [1, 2, 3, 4, Settings().top_k]
+    sources = ["flag", "environment", "project file", "user file", "default"]
+    for value, source in zip(expected, sources, strict=True):
+        settings = load(**layers)
+        assert settings.top_k == value
+        assert settings.sources["top_k"].startswith(source)
+        layers.pop(next(iter(layers)), None) if layers else None
+
+
+def test_each_setting_has_a_source(load):
+    assert set(load().sources) == set(NAMES)
+
+
+def test_values_get_their_types(load):
+    environ = {"RAG_SEED": "7", "RAG_TEMPERATURE": "0.5", "RAG_STOP_AT_SENTENCE_END": "true", "RAG_HOME": "~/x"}
+    settings = load(environ=environ)
+    assert (settings.seed, settings.temperature, settings.stop_at_sentence_end) == (7, 0.5, True)
+    assert settings.home == Path.home() / "x"
+    assert settings.collection_dir == settings.home / "collections" / "default"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"environ": {"RAG_TOP_K": "many"}}, "top_k from environment must be a int, not 'many'"),
+        ({"flags": {"seed": "x"}}, "seed from flag must be a whole number"),
+        ({"project": "colour = 1"}, "Unknown setting 'colour' in project file"),
+        ({"user": "top_k ="}, "cannot be read"),
+        ({"flags": {"collection": "../escape"}}, "cannot be used"),
+        ({"flags": {"collection": ""}}, "cannot be used"),
+        ({"flags": {"passages": "0"}}, "between 1 and 100"),
+        ({"environ": {"RAG_STOP_AT_SENTENCE_END": "maybe"}}, "must be a bool"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(load, wrong, says):
+    with pytest.raises(SettingsError, match="(?s)" + says.replace("(", r"\(")):
+        load(**wrong)
