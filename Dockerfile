@@ -23,12 +23,10 @@ COPY ui/ ui/
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
 # The hub's library keeps its scratch files beside the models, since the rest of the disk may be read-only.
-# Streamlit, listening on all addresses, would ask a server on the internet for its own unless it is told one.
 ENV RAG_HOME=/data \
     HF_HOME=/data/models/.huggingface \
     HF_HUB_OFFLINE=1 \
-    PYTHONUNBUFFERED=1 \
-    STREAMLIT_BROWSER_SERVER_ADDRESS=127.0.0.1
+    PYTHONUNBUFFERED=1
 
 WORKDIR /data
 USER 1000:1000

@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/rag models prepare
 	$(BIN)/rag ingest examples/documents --collection examples
 	$(BIN)/rag ask --collection examples \
-		"Why mustn't people wear rubber gloves when bending a hot plank?" \
+		"For what reason does the harbour master forbid scraping paint off hulls at the pontoon?" \
 		"Who examined the workshop's accounts for 2024?" \
 		"What does it cost to rent the main shed for a wedding party?"
 	@echo

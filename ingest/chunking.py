@@ -11,6 +11,8 @@ from tokenizers import Tokenizer
 from rag.errors import ModelError
 from rag.schema import Document, Span
 
+# Half of the bundled embedder's window, and what it was trained on; shorter passages are also read sooner.
+PASSAGE_TOKENS = 128
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t#]*$|^(?:```|~~~)", re.MULTILINE)
 _WITH_HEADINGS = frozenset({"text/markdown", "text/html"})
 
@@ -18,21 +20,19 @@ _WITH_HEADINGS = frozenset({"text/markdown", "text/html"})
 class Chunker:
     """Cuts documents by the embedder's own count of tokens."""
 
-    def __init__(self, embedder_folder: Path, max_tokens: int | None = None) -> None:
-        """Read the embedder's tokenizer and window; `max_tokens` may ask for less. Raises `ModelError`."""
+    def __init__(self, embedder_folder: Path, max_tokens: int = PASSAGE_TOKENS) -> None:
+        """Read the embedder's tokenizer and window; a passage never exceeds it. Raises `ModelError`."""
         try:
-            tokenizer = Tokenizer.from_file(str(embedder_folder / "tokenizer.json"))
+            tokenizer = Tokenizer.from_str((embedder_folder / "tokenizer.json").read_text(encoding="utf-8"))
             window = json.loads((embedder_folder / "sentence_bert_config.json").read_text(encoding="utf-8"))[
                 "max_seq_length"
             ]
-        except Exception as error:  # tokenizers raises the bare class
-            raise ModelError(
-                f"The embedder in {embedder_folder} has no readable tokenizer ({error}); choose another."
-            ) from error
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"The embedder in {embedder_folder} has no readable tokenizer; choose another.") from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
         room = window - tokenizer.num_special_tokens_to_add(False)
-        capacity = min(max_tokens or room, room)
+        capacity = min(max_tokens, room)
         self._markdown = MarkdownSplitter.from_huggingface_tokenizer(tokenizer, capacity)
         self._plain = TextSplitter.from_huggingface_tokenizer(tokenizer, capacity)
 

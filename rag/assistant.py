@@ -67,8 +67,8 @@ class Assistant:
         params = self._complete(params or SamplingParams())
         retrieved = retrieve(self.index, self.embedder.embed_question, question, k)
         prompt = self._prompt(question, retrieved, params)
-        yield prompt
         found = time.perf_counter()
+        yield prompt
         steps: list[TokenStep] = []
         first: float | None = None
         if prompt.passages:
@@ -90,7 +90,7 @@ class Assistant:
     def _complete(self, params: SamplingParams) -> SamplingParams:
         """Fix the seed, so that the answer can be made again, and add what ends the template's answers."""
         seed = new_seed() if params.seed is None else params.seed
-        return replace(params, seed=seed, stop=(*params.stop, *self._stop))
+        return replace(params, seed=seed, stop=tuple(dict.fromkeys((*params.stop, *self._stop))))
 
     def _prompt(self, question: str, retrieved: Sequence[RetrievedPassage], params: SamplingParams) -> Prompt:
         model = self.generator.model
@@ -109,9 +109,13 @@ def load_assistant(settings: Settings) -> Assistant:
     if settings.template not in ("auto", *TEMPLATES):
         raise SettingsError(f"Unknown template {settings.template!r}; use one of: auto, {', '.join(TEMPLATES)}.")
     index, embedder = load_retriever(settings)
+    return Assistant(index, embedder, load_language_model(settings), settings.language_model, settings.template)
+
+
+def load_language_model(settings: Settings) -> LocalGenerator:
+    """The sampling loop over the language model that the settings name, on their device. Raises `ModelError`."""
     folder = resolve_language_model(settings.language_model, settings.models_dir, convert_gguf)
-    generator = LocalGenerator(LanguageModel(folder, choose_device(settings.device)))
-    return Assistant(index, embedder, generator, settings.language_model, settings.template)
+    return LocalGenerator(LanguageModel(folder, choose_device(settings.device)))
 
 
 def load_retriever(settings: Settings) -> tuple[LocalIndex, Embedder]:

@@ -27,7 +27,7 @@ class Segment:
 class Example:
     """A worked example: examples in the prompt teach."""
 
-    passages: tuple[tuple[str, str], ...]  # (title, text)
+    passages: tuple[str, ...]
     question: str
     answer: str
 
@@ -36,50 +36,43 @@ class Example:
 class Template:
     """A form of prompt. `stop` are the strings that end its answers."""
 
-    chat: bool
-    instruction: str
+    instruction: str = ""
     examples: tuple[Example, ...] = ()
-    stop: tuple[str, ...] = ()
+    chat: bool = False  # each question is a user's message in the model's own chat format
+    stop: tuple[str, ...] = ("\n",)
 
 
-_INSTRUCTION = (
-    "Answer the question from the passages, in as few words as possible. "
-    f"If they do not hold the answer, say: {REFUSAL}"
-)
+_INSTRUCTION = f"Answer from the passages, in a few words. If they do not hold the answer, say: {REFUSAL}"
 _EXAMPLES = (
     Example(
         (
-            (
-                "Ferry timetable",
-                "The ferry Aurora leaves Port Hale at 7:40 and 16:15 on weekdays. It carries forty cars.",
-            ),
-            (
-                "Harbour history",
-                "The harbour of Port Hale was dug in 1874 by the engineer Ruth Calder and cost £31,000.",
-            ),
+            "The ferry Aurora leaves Port Hale at 7:40 and 16:15 on weekdays. It carries forty cars.",
+            "The harbour of Port Hale was dug in 1874 by the engineer Ruth Calder and cost £31,000.",
         ),
-        "Who dug the harbour?",
-        "the engineer Ruth Calder",
+        "Who dug the harbour of Port Hale?",
+        "Ruth Calder",
     ),
     Example(
         (
-            ("Market rules", "Stalls are let for a season. A stall on the east side costs £85 and has no water."),
-            ("Market rules", "Dogs are welcome on a lead, except between the fish stalls."),
+            "Apples are picked from the first week of September on, pears two weeks earlier.",
+            "The old trees are pruned in February, because cuts made later in spring bleed sap.",
         ),
-        "Who founded the market?",
-        REFUSAL,
-    ),
-    Example(
-        (("Orchard guide", "The old trees are pruned in February, because cuts made later in spring bleed sap."),),
         "Why are the trees pruned in February?",
         "because cuts made later in spring bleed sap",
     ),
+    Example(
+        (
+            "Dogs are welcome on a lead, except between the fish stalls.",
+            "Stalls are let for a season. A stall on the east side costs £85 and has no water.",
+        ),
+        "How much does a stall on the east side cost?",
+        "£85",
+    ),
 )
 TEMPLATES = {
-    "chat": Template(chat=True, instruction=_INSTRUCTION),
-    "chat-examples": Template(chat=True, instruction=_INSTRUCTION, examples=_EXAMPLES),
-    "plain": Template(chat=False, instruction=_INSTRUCTION, stop=("\n",)),
-    "examples": Template(chat=False, instruction=_INSTRUCTION, examples=_EXAMPLES, stop=("\n",)),
+    "examples": Template(examples=_EXAMPLES),
+    "plain": Template(_INSTRUCTION),
+    "chat": Template(_INSTRUCTION, chat=True, stop=()),
 }
 
 
@@ -103,22 +96,23 @@ def build_prompt(
 ) -> Prompt:
     """The prompt with as many passages, best first, as fit whole into `budget` tokens. Raises `PromptError`.
 
-    A passage that does not fit is left out and the next one tried. With passages given, at least one must fit.
+    The best passage stands last, next to the question, where a small model reads best. A passage that does not fit is
+    left out and the next one tried. With passages given, at least one must fit.
     """
     template = choose_template(name, frame)
     room = budget - _count(_segments(template, question, [], frame), encode)
     shown: list[RetrievedPassage] = []
     for passage in passages:
-        cost = _count(_passage_segments(len(shown) + 1, passage.passage.title, passage.passage.text), encode)
+        cost = _count(_passage_segments(passage.passage.text), encode)
         if cost <= room:
-            shown.append(passage)
+            shown.insert(0, passage)
             room -= cost
     if room < 0 or (passages and not shown):
         raise PromptError(
             f"The question and one passage do not fit into {budget} tokens; "
             "ask a shorter question, lower max_new_tokens or use a model with a longer context window."
         )
-    segments = _segments(template, question, [(p.passage.title, p.passage.text) for p in shown], frame)
+    segments = _segments(template, question, [p.passage.text for p in shown], frame)
     return Prompt(
         question=question,
         template=name,
@@ -133,26 +127,20 @@ def _count(segments: Sequence[Segment], encode: Encode) -> int:
     return sum(len(encode(segment.text, segment.trusted)) for segment in segments)
 
 
-def _segments(
-    template: Template, question: str, passages: Sequence[tuple[str, str]], frame: Frame | None
-) -> list[Segment]:
+def _segments(template: Template, question: str, passages: Sequence[str], frame: Frame | None) -> list[Segment]:
     """Instruction, examples, passages, question: passages stand before the question."""
-    segments = [Segment(f"{template.instruction}\n\n", True)]
+    segments = [Segment(f"{template.instruction}\n\n", True)] if template.instruction else []
     for example in template.examples:
         segments += _task(example.passages, example.question, trusted=True)
         segments.append(Segment(f" {example.answer}\n\n", True))
     segments += _task(passages, question, trusted=False)
-    if template.chat and frame:
-        segments = [Segment(frame[0], True), *segments, Segment(frame[1], True)]
-    return segments
+    return [Segment(frame[0], True), *segments, Segment(frame[1], True)] if template.chat and frame else segments
 
 
-def _task(passages: Sequence[tuple[str, str]], question: str, trusted: bool) -> list[Segment]:
-    segments = []
-    for label, (title, text) in enumerate(passages, start=1):
-        segments += _passage_segments(label, title, text, trusted)
-    return [*segments, Segment("Question:", True), Segment(f" {question}", trusted), Segment("\nAnswer:", True)]
+def _task(passages: Sequence[str], question: str, trusted: bool) -> list[Segment]:
+    segments = [segment for text in passages for segment in _passage_segments(text, trusted)]
+    return [*segments, Segment("\nQuestion:", True), Segment(f" {question}", trusted), Segment("\nAnswer:", True)]
 
 
-def _passage_segments(label: int, title: str, text: str, trusted: bool = False) -> list[Segment]:
-    return [Segment(f"[{label}]", True), Segment(f" {title}\n{text}", trusted), Segment("\n\n", True)]
+def _passage_segments(text: str, trusted: bool = False) -> list[Segment]:
+    return [Segment(text, trusted), Segment("\n", True)]

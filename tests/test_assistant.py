@@ -38,7 +38,7 @@ def test_ask_is_the_end_of_the_stream(make):
 
 def test_the_prompt_holds_the_best_passages(make):
     answer = make().ask("Do boats float?", PARAMS, k=2)
-    best, second = answer.prompt.passages
+    second, best = answer.prompt.passages  # the best stands next to the question
     assert (best.passage.text, best.rank, second.rank) == ("boats float", 1, 2)
     assert "boats float" in answer.prompt.text
 

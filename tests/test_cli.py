@@ -210,3 +210,20 @@ def test_ingest_ask_and_eval_run_with_every_socket_closed(home, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("all done\n")
+
+
+@pytest.mark.parametrize(("address", "told"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost")])
+def test_the_app_is_started_closed(rag, monkeypatch, address, told):
+    """It is told its address, since Streamlit otherwise asks a service in the internet for it."""
+    from ui import commands
+
+    started = []
+    monkeypatch.setattr(commands.os, "execve", lambda program, command, env: started.append((command, env)))
+    rag("ui", "--address", address, "--port", "1234", "--top-k", "7")
+    command, environment = started[0]
+    assert {
+        f"--server.address={address}",
+        f"--browser.serverAddress={told}",
+        "--browser.gatherUsageStats=false",
+    } <= set(command)
+    assert environment["RAG_TOP_K"] == "7"

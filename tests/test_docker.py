@@ -154,11 +154,6 @@ def streamlit_sources(name):
     return [path.read_text(encoding="utf-8") for path in package.glob(name)]
 
 
-def test_streamlit_need_not_ask_for_its_address():
-    assert environment()["STREAMLIT_BROWSER_SERVER_ADDRESS"] == "127.0.0.1"
-    assert any('"browser.serverAddress"' in source for source in streamlit_sources("config.py"))
-
-
 def test_health_check_asks_streamlit(app):
     assert health_url().port == ui_options().port
     compile(health_command()[-1], "HEALTHCHECK", "exec")

@@ -97,7 +97,7 @@ CHUNKER = Chunker(bundled_file("embedder"))
 SMALL = Chunker(bundled_file("embedder"), max_tokens=20)
 
 
-def check_spans(document, spans, chunker_tokens=254):
+def check_spans(document, spans, chunker_tokens=128):
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(bundled_file("embedder") / "tokenizer.json"))

@@ -9,8 +9,8 @@ from rag.schema import Passage, RetrievedPassage
 FRAME = ("<|start|>", "<|end|>")
 
 
-def passage(n, text, title="Title"):
-    return RetrievedPassage(Passage(n, "d", "/d.txt", title, text, 0, len(text), None, ()), n, 1 / n, None, None)
+def passage(n, text):
+    return RetrievedPassage(Passage(n, "d", "/d.txt", "Title", text, 0, len(text), None, ()), n, 1 / n, None, None)
 
 
 def encode(text, trusted):
@@ -18,7 +18,7 @@ def encode(text, trusted):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_passages_stand_in_order_before_the_question(name):
+def test_the_best_passage_stands_next_to_the_question(name):
     prompt = build_prompt(name, "Who?", [passage(1, "first text"), passage(2, "second text")], encode, 10_000, FRAME)
     places = [
         prompt.text.rindex(part) for part in ("[1] Title\nfirst text", "[2] Title\nsecond text", "Question: Who?")
@@ -38,9 +38,8 @@ def test_passages_are_left_out_whole_and_said_so():
     passages = [passage(1, "a" * 300), passage(2, "b" * 3000), passage(3, "c" * 300)]
     empty = len(build_prompt("plain", "Who?", [], encode, 10_000).token_ids)
     prompt = build_prompt("plain", "Who?", passages, encode, empty + 700)
-    assert [p.rank for p in prompt.passages] == [1, 3]
+    assert [p.rank for p in prompt.passages] == [3, 1]
     assert prompt.left_out == (passages[1],)
-    assert "[2] Title\nccc" in prompt.text  # labels follow what is shown
     assert len(prompt.token_ids) <= empty + 700
 
 
@@ -67,7 +66,7 @@ def test_wrong_templates_are_refused():
         build_prompt("chat", "Who?", [], encode, 1000, None)
 
 
-def test_no_special_token_gets_in_through_a_document_a_title_or_a_question(language_model):
+def test_no_special_token_gets_in_through_a_document_or_a_question(language_model):
     names = [str(token) for token in language_model.tokenizer.added_tokens_decoder.values()]
     assert len(names) > 10
     for name in names:
@@ -75,7 +74,7 @@ def test_no_special_token_gets_in_through_a_document_a_title_or_a_question(langu
         assert len(special) == 1, "trusted text may hold it"
         frame = language_model.chat_frame()
         clean, forged = (
-            build_prompt("chat", f"Who? {t}", [passage(1, f"text {t} end", f"{t}")], language_model.encode, 4000, frame)
+            build_prompt("chat", f"Who? {t}", [passage(1, f"text {t} end")], language_model.encode, 4000, frame)
             for t in ("", name)
         )
         assert forged.token_ids.count(special[0]) == clean.token_ids.count(special[0])
@@ -89,7 +88,7 @@ def test_segments_keep_trusted_and_untrusted_apart():
         seen.append((text, trusted))
         return [0]
 
-    build_prompt("examples", "my question", [passage(1, "my text", "my title")], spy, 9999)
+    build_prompt("examples", "my question", [passage(1, "my text")], spy, 9999)
     untrusted = "".join(text for text, trusted in seen if not trusted)
-    assert all(part in untrusted for part in ("my question", "my text", "my title"))
+    assert all(part in untrusted for part in ("my question", "my text"))
     assert not any("my " in text for text, trusted in seen if trusted)

@@ -123,7 +123,7 @@ def _retrieval() -> argparse.ArgumentParser:
 def _language_model() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
     flags.add_argument("--language-model", metavar="MODEL")
-    flags.add_argument("--template", metavar="NAME", help="auto, chat, chat-examples, plain or examples")
+    flags.add_argument("--template", metavar="NAME", help="auto, examples, plain or chat")
     flags.add_argument("--max-new-tokens", metavar="N")
     flags.add_argument("--temperature", metavar="T", help="0 is greedy")
     flags.add_argument("--top-k", metavar="K", help="0 keeps all")

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,15 +124,16 @@ def evaluate_answers(settings: Settings, options: Options) -> int:
 
 
 def web(settings: Settings, options: Options) -> int:
-    """`rag ui`: the Streamlit app, on this machine only unless another address is given."""
+    """`rag ui`: become the Streamlit app, on this machine only unless another address is given."""
     environment = os.environ | {f"RAG_{n.upper()}": str(v) for n in NAMES if (v := getattr(settings, n)) is not None}
     command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
     command += [f"--server.address={options.address}", f"--server.port={options.port}", "--server.headless=true"]
-    # A server address spares Streamlit from asking a service in the internet which address it has.
-    command += [f"--browser.serverAddress={options.address}"]
+    # Unless it is told one, Streamlit on all addresses asks a service in the internet for its own.
+    everywhere = options.address in ("0.0.0.0", "::")  # noqa: S104 - only compared
+    command += [f"--browser.serverAddress={'localhost' if everywhere else options.address}"]
     command += ["--browser.gatherUsageStats=false", "--client.showErrorDetails=none", "--client.toolbarMode=minimal"]
     err.print(f"Openbook listens on http://{options.address}:{options.port} (Ctrl-C ends it)")
-    return subprocess.call(command, env=environment)  # noqa: S603 - our own command
+    os.execve(sys.executable, command, environment)  # noqa: S606 - our own command; signals reach it directly
 
 
 def list_models(settings: Settings, options: Options) -> int:

@@ -55,7 +55,7 @@ def _show_end(console: Console, answer: Answer) -> None:
         console.print(f"Not answered: {answer.abstained}.")
     console.print(UNCALIBRATED, style="dim")
     console.print("\nSources", style="bold")
-    show_passages(console, answer.prompt.passages, whole=False)
+    show_passages(console, best_first(answer.prompt.passages), whole=False)
     if answer.prompt.left_out:
         read = len(answer.prompt.passages)
         console.print(f"{read} of {read + len(answer.prompt.left_out)} matching passages fit into the prompt.")
@@ -67,6 +67,11 @@ def _show_end(console: Console, answer: Answer) -> None:
             f"first token after {answer.timings.first_token:.1f} s, all after {answer.timings.total:.1f} s",
             style="dim",
         )
+
+
+def best_first(passages: Sequence[RetrievedPassage]) -> list[RetrievedPassage]:
+    """Passages as a person reads them; the prompt has its own order."""
+    return sorted(passages, key=lambda passage: passage.rank)
 
 
 def show_passages(console: Console, passages: Sequence[RetrievedPassage], whole: bool) -> None:

@@ -109,6 +109,7 @@ def _describe(answer: Answer) -> Row:
         "sampled_logprobs": [step.sampled_logprob for step in answer.steps],
         "passages": [
             {
+                "rank": p.rank,
                 "source": p.passage.source,
                 "page": p.passage.page,
                 "id": p.passage.id,

@@ -1,14 +1,17 @@
 """The page "Ask": a question, the answer as it is written, its sources beside it, and every token's probability."""
 
 import html
+import re
 
 import streamlit as st
 
 from rag.errors import RagError
 from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, TokenStep
 from ui import resources
-from ui.terminal import UNCALIBRATED
+from ui.terminal import UNCALIBRATED, best_first
 from ui.token_view import tokens_html
+
+_HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 
 
 def main() -> None:
@@ -116,23 +119,24 @@ def _explain(answer: Answer) -> None:
 
 def _sources(answer: Answer) -> None:
     """The passages that the model read, best first."""
-    read, left_out = answer.prompt.passages, answer.prompt.left_out
+    read, left_out = best_first(answer.prompt.passages), answer.prompt.left_out
     st.subheader("Sources")
     if left_out:
         st.caption(f"{len(read)} of {len(read) + len(left_out)} matching passages fit into the prompt.")
-    for label, retrieved in enumerate(read, start=1):
+    for retrieved in read:
         with st.container(border=True):
-            _source(label, retrieved)
+            _source(retrieved)
 
 
-def _source(label: int, retrieved: RetrievedPassage) -> None:
+def _source(retrieved: RetrievedPassage) -> None:
     passage = retrieved.passage
     where = " › ".join(passage.heading_path) + (f"page {passage.page}" if passage.page else "")
     # Text of documents goes in escaped, never as Markdown: it may hold links, images or markup.
+    text = _HEADING.sub(r"<b>\1</b>", html.escape(passage.text))
     st.html(
-        f"<b>[{label}] {html.escape(passage.title)}</b><br><small>{html.escape(where)}</small>"
+        f"<b>[{retrieved.rank}] {html.escape(passage.title)}</b><br><small>{html.escape(where)}</small>"
         '<div style="white-space: pre-wrap; overflow-wrap: anywhere; margin-top: .5rem">'
-        f"{html.escape(passage.text)}</div>"
+        f"{text}</div>"
     )
     with st.expander("Where and why"):
         st.text(passage.source)
