@@ -100,4 +100,4 @@ def test_an_answer_is_json_data(make):
     assert {"token_id", "text", "logprob", "sampled_logprob", "rank", "entropy", "alternatives"} <= set(step)
     assert [a["sampled_logprob"] is None for a in step["alternatives"]] == [False, False, True, True, True]
     assert again["calibrated"] is False
-    assert again["prompt"]["passages"][0]["passage"]["text"] == "boats float"
+    assert again["prompt"]["passages"][-1]["passage"]["text"] == "boats float"

@@ -20,9 +20,7 @@ def encode(text, trusted):
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_the_best_passage_stands_next_to_the_question(name):
     prompt = build_prompt(name, "Who?", [passage(1, "first text"), passage(2, "second text")], encode, 10_000, FRAME)
-    places = [
-        prompt.text.rindex(part) for part in ("[1] Title\nfirst text", "[2] Title\nsecond text", "Question: Who?")
-    ]
+    places = [prompt.text.rindex(part) for part in ("second text\n", "first text\n", "Question: Who?")]
     assert places == sorted(places)
     assert prompt.text.removesuffix("<|end|>").endswith("Answer:")
     assert bytes(prompt.token_ids).decode() == prompt.text

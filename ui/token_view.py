@@ -80,6 +80,8 @@ def _visible(text: str) -> str:
 
 _LEGEND = (
     '<div class="ob-legend">the model\'s own probability of each token:'
-    + "".join(f'<span class="ob-{name}">{name}, {bound:g} or more</span>' for name, bound in BANDS)
+    + "".join(
+        f'<span class="ob-{name}">{name}, {f"{bound:g} or more" if bound else "less"}</span>' for name, bound in BANDS
+    )
     + "</div>"
 )
