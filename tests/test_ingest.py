@@ -45,6 +45,16 @@ def test_a_pdf_keeps_its_pages(read):
     assert document.title == "a"
 
 
+def test_lines_of_a_pdf_run_on_where_only_the_page_was_too_narrow(read):
+    lines = [
+        "A heading",
+        "The boat was built by hand in the winter",
+        "of 1998 and is still in use on the river",
+        "today.",
+    ]
+    assert read("a.pdf", pdf([*lines, "Another."])).text == f"A heading\n{' '.join(lines[1:])}\nAnother."
+
+
 def test_html_keeps_structure_and_drops_furniture(read):
     page = """<html><head><title>Opening &amp; fees</title><style>p{}</style></head><body><nav>Home</nav>
     <header>Site</header><main><header><h1>Opening</h1></header><p>We open at <b>nine</b>

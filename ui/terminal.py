@@ -12,7 +12,7 @@ from rich.text import Text
 
 from rag.schema import Answer, Prompt, RetrievedPassage, TokenStep
 
-UNCALIBRATED = "Confidence is not calibrated yet, and a small model may be wrong: check the sources."
+UNCALIBRATED = "Confidence is not calibrated yet. The model may be wrong, the bundled one often is: check the sources."
 _EXCERPT = 240  # characters of a passage below an answer
 # Probability bands: name, lower bound, style. The number stands beside every colour.
 _BANDS = ((0.9, "green"), (0.5, "yellow"), (0.1, "dark_orange"), (0.0, "red"))

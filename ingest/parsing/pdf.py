@@ -9,6 +9,7 @@ from rag.errors import ParseError
 
 _SOFT_HYPHEN = re.compile("[\x02\ufffe\u00ad]\n?")  # what PDFium gives for a word broken at a line's end
 
+_FULL = 0.75  # of the longest line
 _NO_TITLES = {"", "untitled", "anonymous"}  # what programs write where nobody gave one
 
 
@@ -38,7 +39,14 @@ def _page_text(page: pypdfium2.PdfPage) -> str:
     text_page = page.get_textpage()
     try:
         text = text_page.get_text_bounded().replace("\r\n", "\n").replace("\r", "\n")
-        return _SOFT_HYPHEN.sub("", text).strip()
+        return _unwrap(_SOFT_HYPHEN.sub("", text).strip())
     finally:
         text_page.close()
         page.close()
+
+
+def _unwrap(text: str) -> str:
+    """Text in which lines that fill the page's width run on: their breaks are the layout's, not the author's."""
+    lines = text.split("\n")
+    width = max(len(line) for line in lines)
+    return "".join(line + (" " if len(line) > _FULL * width else "\n") for line in lines)[:-1]
