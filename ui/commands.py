@@ -77,7 +77,7 @@ def search(settings: Settings, options: Options) -> int:
     if options.json:
         _print_json([terminal.as_data(passage) for passage in found])
     else:
-        terminal.show_passages(out, found, whole=True)
+        terminal.show_passages(out, found)
     return 0
 
 

@@ -13,7 +13,6 @@ from rich.text import Text
 from rag.schema import Answer, Prompt, RetrievedPassage, TokenStep
 
 UNCALIBRATED = "Confidence is not calibrated yet. The model may be wrong, the bundled one often is: check the sources."
-_EXCERPT = 240  # characters of a passage below an answer
 # Probability bands: name, lower bound, style. The number stands beside every colour.
 _BANDS = ((0.9, "green"), (0.5, "yellow"), (0.1, "dark_orange"), (0.0, "red"))
 
@@ -55,7 +54,7 @@ def _show_end(console: Console, answer: Answer) -> None:
         console.print(f"Not answered: {answer.abstained}.")
     console.print(UNCALIBRATED, style="dim")
     console.print("\nSources", style="bold")
-    show_passages(console, best_first(answer.prompt.passages), whole=False)
+    show_passages(console, best_first(answer.prompt.passages))
     if answer.prompt.left_out:
         read = len(answer.prompt.passages)
         console.print(f"{read} of {read + len(answer.prompt.left_out)} matching passages fit into the prompt.")
@@ -74,7 +73,7 @@ def best_first(passages: Sequence[RetrievedPassage]) -> list[RetrievedPassage]:
     return sorted(passages, key=lambda passage: passage.rank)
 
 
-def show_passages(console: Console, passages: Sequence[RetrievedPassage], whole: bool) -> None:
+def show_passages(console: Console, passages: Sequence[RetrievedPassage]) -> None:
     """Print passages, best first, with every score named for what it is."""
     for retrieved in passages:
         passage = retrieved.passage
@@ -85,9 +84,7 @@ def show_passages(console: Console, passages: Sequence[RetrievedPassage], whole:
         dense = "-" if retrieved.dense is None else f"{retrieved.dense:.2f}"
         lexical = "-" if retrieved.lexical is None else f"{retrieved.lexical:.1f}"
         console.print(f"    fused {retrieved.fused:.2f}, cosine {dense}, BM25 {lexical}", style="dim")
-        text = " ".join(passage.text.split())
-        shortened = text if whole or len(text) <= _EXCERPT else text[:_EXCERPT] + " ..."
-        console.print(f"    {shortened}", markup=False)
+        console.print(f"    {' '.join(passage.text.split())}", markup=False)
 
 
 def _token_table(steps: Sequence[TokenStep]) -> Table:
