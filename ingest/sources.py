@@ -22,26 +22,32 @@ class SourceFile:
 
 
 def find_files(paths: Iterable[Path], suffixes: frozenset[str]) -> list[SourceFile]:
-    """All files with these suffixes at or under the paths, each once, sorted by path.
+    """All files with these suffixes at or under the paths, which are absolute, each once, sorted by path.
 
     Hidden files and folders are passed over, and so are files of other kinds unless they are named themselves.
     Raises `InputError` where a path is missing or holds nothing: an unmounted folder must not empty a collection.
     """
     found: dict[Path, SourceFile] = {}
-    for path in (p.absolute() for p in paths):
-        if not path.exists():
+    for path in paths:
+        if not os.path.lexists(path):
             raise InputError(f"There is no file or folder {path}; check the path.")
-        files = [path] if not path.is_dir() else [p for p in _walk(path) if p.suffix.lower() in suffixes]
+        files = list(_walk(path, suffixes)) if path.is_dir() else [_look(path, path.parent)]
         if not files:
             raise InputError(f"{path} holds no document ({', '.join(sorted(suffixes))}); nothing was changed.")
-        found |= {file: _look(file, path if path.is_dir() else path.parent) for file in files}
+        found |= {file.path: file for file in files}
     return [found[path] for path in sorted(found)]
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+def _walk(root: Path, suffixes: frozenset[str]) -> Iterator[SourceFile]:
+    """The files under a folder; a folder inside that cannot be listed stands for whatever it holds."""
+    closed: list[OSError] = []
+    for parent, folders, files in os.walk(root, onerror=closed.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                yield _look(Path(parent, name), root)
+    for error in closed:
+        yield SourceFile(Path(error.filename), 0, 0, f"the folder cannot be read: {error.strerror}")
 
 
 def _look(path: Path, root: Path) -> SourceFile:

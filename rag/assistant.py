@@ -9,15 +9,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from rag.embedding import Embedder, choose_device
-from rag.errors import SettingsError
 from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
 from rag.language_model import LanguageModel, convert_gguf
 from rag.models import embedder_identity, resolve_embedder, resolve_language_model
-from rag.prompting import REFUSAL, TEMPLATES, build_prompt, choose_template
+from rag.prompting import REFUSAL, build_prompt, check_template, choose_template
 from rag.retrieval import retrieve
 from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep
 from rag.settings import Settings
@@ -106,20 +104,24 @@ def _abstained(prompt: Prompt, text: str) -> str | None:
 
 def load_assistant(settings: Settings) -> Assistant:
     """Load what the settings name and open the collection. Raises `ModelError` and `CollectionError`."""
-    if settings.template not in ("auto", *TEMPLATES):
-        raise SettingsError(f"Unknown template {settings.template!r}; use one of: auto, {', '.join(TEMPLATES)}.")
-    index, embedder = load_retriever(settings)
-    return Assistant(index, embedder, load_language_model(settings), settings.language_model, settings.template)
+    check_template(settings.template)
+    index = open_collection(settings)
+    parts = load_embedder(settings), load_language_model(settings)
+    return Assistant(index, *parts, settings.language_model, settings.template)
+
+
+def open_collection(settings: Settings) -> LocalIndex:
+    """The collection that the settings name, which must have been made with their embedder."""
+    folder = resolve_embedder(settings.embedder, settings.models_dir)
+    return open_index(settings.collection_dir, embedder_identity(settings.embedder, folder))
+
+
+def load_embedder(settings: Settings) -> Embedder:
+    """The embedder that the settings name, on their device. Raises `ModelError`."""
+    return Embedder(resolve_embedder(settings.embedder, settings.models_dir), choose_device(settings.device))
 
 
 def load_language_model(settings: Settings) -> LocalGenerator:
     """The sampling loop over the language model that the settings name, on their device. Raises `ModelError`."""
     folder = resolve_language_model(settings.language_model, settings.models_dir, convert_gguf)
     return LocalGenerator(LanguageModel(folder, choose_device(settings.device)))
-
-
-def load_retriever(settings: Settings) -> tuple[LocalIndex, Embedder]:
-    """The open collection and its embedder: all that a search without an answer needs."""
-    folder: Path = resolve_embedder(settings.embedder, settings.models_dir)
-    index = open_index(settings.collection_dir, embedder_identity(settings.embedder, folder))
-    return index, Embedder(folder, choose_device(settings.device))

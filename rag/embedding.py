@@ -29,6 +29,7 @@ class Embedder:
 
     def __init__(self, folder: Path, device: str) -> None:
         """Load from a local folder; never reaches a network. Raises `ModelError`."""
+        self.device = device
         try:
             self._model = SentenceTransformer(str(folder), device=device, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
@@ -43,7 +44,7 @@ class Embedder:
     ) -> Vectors:
         """Embed passages to shape (n, dimension), longest first so that a batch holds texts of like length.
 
-        `on_progress` is called with the number of texts of each finished batch.
+        `on_progress` is called with the number of texts that are done.
         """
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
@@ -51,7 +52,7 @@ class Embedder:
             rows = order[start : start + batch_size]
             vectors[rows] = self._encode([texts[i] for i in rows], "document")
             if on_progress:
-                on_progress(len(rows))
+                on_progress(start + len(rows))
         return vectors
 
     def embed_question(self, question: str) -> Vectors:

@@ -87,6 +87,8 @@ class LocalGenerator:
         """What the model thought at this step, from its raw logits (V,) and the sampled distribution (V,)."""
         raw = logits.log_softmax(-1)
         best = raw.topk(min(n_alternatives, raw.numel())).indices.tolist()
+        if n_alternatives and token_id not in best:
+            best.append(token_id)
         return TokenStep(
             token_id=token_id,
             text="",

@@ -76,11 +76,16 @@ TEMPLATES = {
 }
 
 
+def check_template(name: str) -> None:
+    """Raise `SettingsError` for a name that is neither "auto" nor a template's."""
+    if name not in ("auto", *TEMPLATES):
+        raise SettingsError(f"Unknown template {name!r}; use one of: auto, {', '.join(TEMPLATES)}.")
+
+
 def choose_template(name: str, frame: Frame | None) -> Template:
     """The template of this name. Raises `SettingsError` for an unknown one or a chat without a chat template."""
-    template = TEMPLATES.get(name)
-    if template is None:
-        raise SettingsError(f"Unknown template {name!r}; use one of: auto, {', '.join(TEMPLATES)}.")
+    check_template(name)
+    template = TEMPLATES[name]
     if template.chat and frame is None:
         raise SettingsError(f"Template {name!r} needs a model with a chat template; use examples.")
     return template

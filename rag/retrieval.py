@@ -28,6 +28,8 @@ def retrieve(index: LocalIndex, embed: EmbedQuestion, question: str, k: int) -> 
     """
     if not question.strip():
         raise InputError("The question is empty; ask something.")
+    if any("\ud800" <= character <= "\udfff" for character in question):
+        raise InputError("The question is not valid text; type it in the terminal's own encoding.")
     vector = embed(question)
     lexical = dict(index.search_lexical(question, CANDIDATES))
     nearest = index.search_dense(vector, CANDIDATES)

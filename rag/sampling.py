@@ -37,7 +37,8 @@ def sampling_logprobs(logits: Tensor, params: SamplingParams) -> Tensor:
     """Log-probabilities (V,) of the distribution that the token is drawn from; greedy puts all mass on the argmax."""
     if params.temperature == 0:
         return torch.full_like(logits, -torch.inf).index_fill(0, logits.argmax(), 0.0)
-    logits = apply_temperature(logits, params.temperature)
+    # Below the maximum first, so that no temperature, however small, overflows.
+    logits = apply_temperature(logits - logits.max(), params.temperature)
     if params.top_k:
         logits = keep_top_k(logits, params.top_k)
     if params.top_p < 1:

@@ -60,7 +60,7 @@ class Prompt:
 
     question: str
     template: str
-    passages: tuple[RetrievedPassage, ...]  # in the order shown, the labels [1], [2], ...
+    passages: tuple[RetrievedPassage, ...]  # in the order in which the model reads them: the best may be last
     left_out: tuple[RetrievedPassage, ...]  # retrieved, but did not fit
     text: str
     token_ids: tuple[int, ...]
@@ -115,7 +115,7 @@ class TokenStep:
     sampled_logprob: float  # the distribution it was drawn from, after temperature and filters
     rank: int  # 1 is the model's most probable token
     entropy: float  # of the model's own distribution
-    alternatives: tuple[Alternative, ...]  # the model's most probable tokens, best first, the chosen one among them
+    alternatives: tuple[Alternative, ...]  # the model's most probable tokens, best first; the chosen one is among them
     finish_reason: FinishReason | None = None  # on the last step only
 
 

@@ -110,14 +110,16 @@ def _convert(name: str, value: object, source: str) -> object:
         if kind == int | None:
             return None if text == "" else int(text)
         return kind(text)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, RuntimeError):  # the last for a `~user` who does not exist
         wanted = getattr(kind, "__name__", "whole number")
         raise SettingsError(f"Setting {name} from {source} must be a {wanted}, not {value!r}.") from None
 
 
 def _validate(settings: Settings) -> None:
     name = settings.collection
-    if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
-        raise SettingsError(f"Collection name {name!r} cannot be used; take letters, digits, '-', '_' and '.'.")
+    if not 0 < len(name) <= 100 or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
+        raise SettingsError(
+            f"Collection name {name!r} cannot be used; take up to 100 letters, digits, '-', '_' and '.'."
+        )
     if not 1 <= settings.passages <= 100:
         raise SettingsError(f"passages must be between 1 and 100, not {settings.passages}.")

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from rag.schema import FinishReason
 
 _REPLACEMENT = "�"  # what decoding puts in place of an incomplete character
-_ABBREVIATION = re.compile(r"(?:^|[\s(])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|No|vs|approx|e\.g|i\.e|etc|cf|p|pp|Fig)\.$")
-# A full stop ends a sentence when a blank follows; a CJK one by itself.
-_SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’]*(?=\s)|[。！？]+[”’」』）]*")
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|No|vs|approx|e\.g|i\.e|etc|cf|p|pp|Fig)\.$|(?:^|\n)\s*\d+\.$"
+)
+# A full stop ends a sentence when a blank follows; a CJK one when anything but a closing mark does.
+_SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’]*(?=\s)|[。！？]+[”’」』）]*(?=[^。！？”’」』）])")
 
 
 class TextIncrements:
@@ -67,7 +69,7 @@ class StopRule:
     def _could_stop(self, held: str) -> bool:
         """Whether the held text ends in the beginning of a stop string, or in what may prove a sentence's end."""
         begun = any(held.endswith(s[:n]) for s in self._stop for n in range(1, len(s)))
-        return begun or (self._at_sentence_end and bool(re.search(r"[.!?][\"')\]”’]*$", held)))
+        return begun or (self._at_sentence_end and bool(re.search(r"[.!?。！？][\"')\]”’」』）]*$", held)))
 
 
 def sentence_end(text: str) -> int | None:

@@ -18,9 +18,11 @@ def app(home, monkeypatch):
     monkeypatch.setenv("RAG_HOME", str(home))
     monkeypatch.setenv("RAG_COLLECTION", "examples")
     monkeypatch.setenv("RAG_MAX_NEW_TOKENS", "8")
-    resources.settings.clear()
+    for cached in (resources.settings, resources.assistant):
+        cached.clear()
     yield AppTest.from_file(APP, default_timeout=120)
-    resources.settings.clear()
+    for cached in (resources.settings, resources.assistant):
+        cached.clear()
 
 
 def ask(app, question):

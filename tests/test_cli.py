@@ -136,6 +136,13 @@ def test_ingest_in_part_is_exit_code_3(rag, tmp_path):
         (["eval", "answers", "/no/such.jsonl", "--out", "EMPTY", *FAST], 2, "cannot be read"),
         (["models", "fetch", "org/model"], 4, "40 hex digits"),
         (["nonsense"], 2, "invalid choice"),
+        (["ask", "caf\udce9", *FAST], 2, "not valid text"),
+        (["ingest", EXAMPLES, "--home", "/proc/nowhere"], 1, "cannot be used"),
+        (["config", "show", "--home", "~no-such-user-here/x"], 2, "home from flag"),
+        (["search", "x", "--collection", "c" * 300], 2, "up to 100"),
+        (["ui", "--temperature", "-1"], 2, "temperature must be 0 or more"),
+        (["ui", "--template", "poem"], 2, "Unknown template 'poem'"),
+        (["eval", "answers", EXAMPLES / "questions.jsonl", "--out", "/dev/null", *FAST], 1, "cannot be used"),
     ],
 )
 def test_bad_input_is_one_sentence_and_an_exit_code(rag, tmp_path, arguments, code, says):
@@ -227,3 +234,26 @@ def test_the_app_is_started_closed(rag, monkeypatch, address, told):
         "--browser.gatherUsageStats=false",
     } <= set(command)
     assert environment["RAG_TOP_K"] == "7"
+
+
+def test_a_model_named_like_markup_is_printed_as_it_is(rag, tiny_folder, tmp_path):
+    folder = tmp_path / "[bold]"
+    folder.symlink_to(tiny_folder("llama"))
+    arguments = ["--language-model", folder, "--template", "plain", "--max-new-tokens", "2"]
+    code, _, err = rag("ask", "Who?", *arguments)
+    assert (code, "[bold] on cpu" in err) == (0, True)
+
+
+def test_dots_in_a_path_are_one_folder(rag, tmp_path):
+    folder = tmp_path / "documents"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "a.txt").write_text("A text.")
+    place = ["--collection", "dots", "--quiet", "--json"]
+    rag("ingest", folder / "inner" / "..", *place)
+    assert json.loads(rag("ingest", folder, *place)[1])["unchanged"] == 1
+
+
+def test_nothing_that_a_terminal_obeys_is_printed():
+    from ui.terminal import printable
+
+    assert printable("a\x1b[2Jb\x9bc\td\n船") == "a\ufffd[2Jb\ufffdc\td\n船"

@@ -99,6 +99,15 @@ def test_a_run_is_not_mixed_with_another(assistant, data, tmp_path):
         run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
 
 
+def test_a_run_is_not_continued_on_other_documents(assistant, data, tmp_path, put):
+    run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
+    put(assistant.index, ["boats sink"], prefix="later")
+    with assistant.index.writing():
+        assistant.index.catalog.remove_source("/doc0.txt")  # as many passages as before
+    with pytest.raises(InputError, match="another collection"):
+        run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
+
+
 def test_summary_by_hand():
     base = {"error": None, "timings": {"total": 2.0}, "abstained": None, "exact_match": 0, "f1": 0, "contained": 0}
     rows = [
@@ -130,6 +139,8 @@ def test_summary_by_hand():
         ("{", "line 1"),
         ('{"id": 1}', "line 1"),
         ('["list"]', "line 1"),
+        ('{"id": 1, "question": "a", "answers": "Paris"}', "list of strings"),
+        ('{"id": 1, "question": "a", "answerable": "false"}', "true or false"),
         ('{"id": 1, "question": "a"}\n{"id": 1, "question": "b"}', "line 2: the id '1' occurs twice"),
     ],
 )

@@ -192,3 +192,16 @@ def test_cancelling_ends_the_stream_within_a_step(tiny):
     rest = list(stream)
     assert len(rest) == 1
     assert rest[0].finish_reason == "cancelled"
+
+
+def test_the_chosen_token_is_among_the_alternatives(tiny):
+    steps = steps_of(tiny(), PROMPT, max_new_tokens=30, temperature=3, seed=2, alternatives=3)
+    assert any(step.rank > 3 for step in steps)
+    for step in steps:
+        assert step.token_id in {a.token_id for a in step.alternatives}
+        assert [a.logprob for a in step.alternatives] == sorted((a.logprob for a in step.alternatives), reverse=True)
+
+
+def test_the_smallest_temperature_is_nearly_greedy(tiny):
+    cold = ids(steps_of(tiny(), PROMPT, max_new_tokens=10, temperature=1e-38, seed=1))
+    assert cold == ids(steps_of(tiny(), PROMPT, max_new_tokens=10))

@@ -109,7 +109,7 @@ def test_a_reader_follows_what_another_process_commits(index, put):
     assert TEXTS[3] not in texts(reader, found(reader, "oak", 9)[0])
 
 
-@pytest.mark.parametrize("harm", ["gone", "state lost", "damaged", "stale"])
+@pytest.mark.parametrize("harm", ["gone", "state lost", "damaged", "cut off", "stale"])
 def test_the_word_index_is_rebuilt_from_the_catalogue(index, put, harm):
     put(index, TEXTS[:3])
     folder = index.folder / "lexical"
@@ -122,6 +122,11 @@ def test_the_word_index_is_rebuilt_from_the_catalogue(index, put, harm):
         (folder / "openbook-state").unlink()
     elif harm == "damaged":
         (folder / "meta.json").write_text("{")
+    elif harm == "cut off":
+        for segment in folder.glob("*.store"):
+            segment.write_bytes(segment.read_bytes()[:10])
+        for segment in [*folder.glob("*.idx"), *folder.glob("*.term"), *folder.glob("*.fast")]:
+            segment.write_bytes(b"")
     else:
         shutil.rmtree(folder)
         if harm == "stale":
@@ -229,3 +234,20 @@ def test_a_busy_catalogue_is_waited_for(index, put):
 )
 def test_cjk_runs_become_pairs(text, words):
     assert split_cjk(text).split() == words.split()
+
+
+def test_damage_inside_the_catalogue_is_a_sentence(index, put):
+    put(index, [f"text {n} {'long ' * 300}" for n in range(50)])
+    index.close()
+    file = index.folder / "catalog.sqlite"
+    content = bytearray(file.read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    file.write_bytes(content)
+    with pytest.raises(CollectionError, match=r"restore it from a copy|check the disk"):
+        found(reopened(index), "text")
+
+
+def test_a_collection_keeps_its_first_embedder(index):
+    with pytest.raises(ModelError):
+        open_index(index.folder, IDENTITY | {"name": "late", "weights_sha256": "9"}, create=True)
+    assert index.catalog.meta("embedder_weights_sha256") == "0"

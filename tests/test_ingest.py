@@ -262,3 +262,59 @@ def test_odd_files_are_not_read(index, folder, run, tmp_path):
     assert reasons["pipe.txt"] == "it is not a regular file"
     assert reasons["dangling.txt"].startswith("it cannot be read")
     assert sorted(stored(index)) == ["0.txt", "1.txt", "2.txt"]
+
+
+def test_an_unreadable_folder_loses_nothing(index, folder, run, monkeypatch):
+    inner = folder / "inner"
+    inner.mkdir()
+    (inner / "deep.txt").write_text("Deep words.")
+    run()
+
+    def scandir(path, real=os.scandir):  # root may read everything, so permissions would not show it
+        if os.fspath(path) == str(inner):
+            raise PermissionError(13, "Permission denied", str(inner))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    report = run()
+    assert (report.removed, report.quarantined) == ([], {str(inner): "the folder cannot be read: Permission denied"})
+    assert stored(index)["deep.txt"] == "Deep words."
+    monkeypatch.undo()
+    assert run().quarantined == {}
+    assert str(inner) not in index.catalog.sources()
+
+
+def test_a_name_that_is_no_text_is_set_aside_and_the_rest_goes_on(index, folder, run):
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("words")
+    report = run()
+    assert list(report.quarantined.values()) == ["its name is not valid UTF-8; rename it"]
+    assert len(stored(index)) == 3
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        (b"<meta charset=undefined><p>plain</p>", "plain"),
+        (b"<meta charset=iso-8859-1><p>\x93so\x94</p>", "“so”"),
+        (b'<meta charset="utf-16"><p>ascii</p>', "ascii"),
+        ("<meta charset=latin-1><p>café 船</p>".encode(), "café 船"),  # in truth UTF-8
+        (
+            b"<table><tr><td><p>Hello</p><p>World</p></td><td>Mon<br>Tue<script>x()</script></td></tr></table>",
+            "| Hello World | Mon Tue |",
+        ),
+        (b"<pre><code>a\n  b</code></pre>", "a\n  b"),
+        (b"<form><p>All of the page</p><select><option>no</option></select></form>", "All of the page"),
+    ],
+)
+def test_html_as_it_is_found(read, page, text):
+    assert read("a.html", page).text.strip() == text
+
+
+def test_chinese_lines_of_a_pdf_join_without_a_blank():
+    from ingest.parsing.pdf import _unwrap
+
+    assert _unwrap("工坊的防\n火门每天\n关闭") == "工坊的防火门每天关闭"
+
+
+def test_control_characters_do_not_reach_the_collection(read):
+    assert read("a.txt", "one\x1b]0;title\x07 two\x9b2J").text == "one ]0;title  two 2J"

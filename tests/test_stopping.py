@@ -71,6 +71,9 @@ def test_a_stop_string_is_found_however_the_text_is_cut(text, stop, size):
         ("See p. 4 and No. 7! Yes", 19),
         ("It said “stop.” And", 15),
         ("三点半。然后", 4),
+        ("他说：“好。”然后", 7),
+        ("他说：“好。", None),
+        ("1. Switch it off. Then", 17),
         ("No end in sight.", None),  # nothing follows yet
         ("Really?! Yes", 8),
     ],

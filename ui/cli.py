@@ -28,12 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RagError as error:
         print(f"rag: {error}", file=sys.stderr)
         return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), 1)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our output has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"rag: {error.filename or 'a file'} cannot be used ({error.strerror}); check it.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("rag: interrupted; what was finished is kept.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -129,7 +132,7 @@ def _language_model() -> argparse.ArgumentParser:
     flags.add_argument("--top-k", metavar="K", help="0 keeps all")
     flags.add_argument("--top-p", metavar="P", help="1 keeps all")
     flags.add_argument("--seed", metavar="N")
-    flags.add_argument("--stop-at-sentence-end", action="store_true", default=None)
+    flags.add_argument("--stop-at-sentence-end", action=argparse.BooleanOptionalAction, default=None)
     return flags
 
 

@@ -14,8 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rag.errors import SettingsError
 from rag.settings import NAMES, Settings
+from ui.terminal import printable
 
 if TYPE_CHECKING:
+    from rag.assistant import Assistant
     from rag.schema import SamplingParams
 
 Options = argparse.Namespace
@@ -28,23 +30,22 @@ def ingest(settings: Settings, options: Options) -> int:
     from ingest import pipeline
 
     with _progress(options) as advance:
-        report = pipeline.ingest(
-            settings, options.paths, lambda done, total, path: advance(done, total, Path(path).name)
-        )
+        report = pipeline.ingest(settings, options.paths, advance)
     if options.json:
         _print_json(
             {
                 name: getattr(report, name)
-                for name in ("added", "changed", "removed", "unchanged", "quarantined", "passages")
+                for name in ("added", "changed", "removed", "unchanged", "quarantined", "passages", "device")
             }
         )
     else:
         out.print(
             f"Collection {settings.collection}: {len(report.added)} added, {len(report.changed)} changed, "
-            f"{len(report.removed)} removed, {report.unchanged} unchanged; {report.passages} new passages."
+            f"{len(report.removed)} removed, {report.unchanged} unchanged; {report.passages} new passages"
+            + (f", embedded on {report.device}." if report.device else ".")
         )
         for path, reason in report.quarantined.items():
-            err.print(f"not read: {path}: {reason}", markup=False)
+            err.print(printable(f"not read: {path}: {reason}"), markup=False)
     return 3 if report.quarantined else 0
 
 
@@ -57,7 +58,7 @@ def ask(settings: Settings, options: Options) -> int:
     with _status(options, "loading the models"):
         assistant = load_assistant(settings)
     if not options.quiet:
-        err.print(f"language model {settings.language_model} on {assistant.generator.model.device}", style="dim")
+        _print_device(settings, assistant)
     for question in options.questions:
         if options.json:
             _print_json(terminal.as_data(assistant.ask(question, params, settings.passages)))
@@ -68,12 +69,12 @@ def ask(settings: Settings, options: Options) -> int:
 
 def search(settings: Settings, options: Options) -> int:
     """`rag search QUESTION`: the passages with every score."""
-    from rag.assistant import load_retriever
+    from rag.assistant import load_embedder, open_collection
     from rag.retrieval import retrieve
     from ui import terminal
 
-    index, embedder = load_retriever(settings)
-    found = retrieve(index, embedder.embed_question, options.question, settings.passages)
+    index = open_collection(settings)
+    found = retrieve(index, load_embedder(settings).embed_question, options.question, settings.passages)
     if options.json:
         _print_json([terminal.as_data(passage) for passage in found])
     else:
@@ -93,7 +94,8 @@ def list_documents(settings: Settings, options: Options) -> int:
     if options.json:
         _print_json(rows)
     for row in [] if options.json else rows:
-        out.print(row["path"], f"(not read: {row['not_read']})" if row["not_read"] else "", markup=False)
+        reason = f" (not read: {row['not_read']})" if row["not_read"] else ""
+        out.print(printable(f"{row['path']}{reason}"), markup=False)
     return 0
 
 
@@ -105,6 +107,8 @@ def evaluate_answers(settings: Settings, options: Options) -> int:
     params = sampling_params(settings, (), default_seed=0)
     with _status(options, "loading the models"):
         assistant = load_assistant(settings)
+    if not options.quiet:
+        _print_device(settings, assistant)
     with _progress(options) as advance:
         result = run_answers(
             assistant,
@@ -125,6 +129,10 @@ def evaluate_answers(settings: Settings, options: Options) -> int:
 
 def web(settings: Settings, options: Options) -> int:
     """`rag ui`: become the Streamlit app, on this machine only unless another address is given."""
+    from rag.prompting import check_template
+
+    sampling_params(settings, ())  # wrong settings are for the terminal, not for the page
+    check_template(settings.template)
     environment = os.environ | {f"RAG_{n.upper()}": str(v) for n in NAMES if (v := getattr(settings, n)) is not None}
     command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
     command += [f"--server.address={options.address}", f"--server.port={options.port}", "--server.headless=true"]
@@ -229,6 +237,12 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
+def _print_device(settings: Settings, assistant: "Assistant") -> None:
+    err.print(
+        f"language model {settings.language_model} on {assistant.generator.model.device}", markup=False, style="dim"
+    )
+
+
 def _print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))  # not rich's: one line, never wrapped
 
@@ -245,7 +259,9 @@ def _status(options: Options, text: str) -> Iterator[None]:
 @contextmanager
 def _progress(options: Options) -> Iterator[Callable[[int, int, str], None]]:
     """A bar on stderr: `advance(done, total, what is next)`."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=options.quiet, transient=True) as progress:
         task = progress.add_task("", total=None)
-        yield lambda done, total, what: progress.update(task, completed=done, total=total, description=what[:40])
+        yield lambda done, total, what: progress.update(
+            task, completed=done, total=total, description=printable(what[:40])
+        )

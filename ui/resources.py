@@ -5,22 +5,33 @@ from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
-from rag import Assistant, load_assistant
+from rag.assistant import Assistant, load_embedder, load_language_model, open_collection
+from rag.embedding import Embedder
+from rag.generation import LocalGenerator
 from rag.settings import Settings, load_settings
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """An assistant and the lock that whoever asks it must hold."""
+class Models:
+    """The loaded models, and the lock that whoever uses them must hold."""
 
-    assistant: Assistant
+    embedder: Embedder
+    generator: LocalGenerator
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-@st.cache_resource(show_spinner="Loading the models ...", max_entries=4)
-def shared_assistant(collection: str) -> Shared:
-    """The assistant for a collection, loaded once for all sessions. Raises `RagError`."""
-    return Shared(load_assistant(replace(settings(), collection=collection)))
+@st.cache_resource(show_spinner="Loading the models ...")
+def models() -> Models:
+    """The models that the settings name, loaded once for all sessions and collections. Raises `ModelError`."""
+    return Models(load_embedder(settings()), load_language_model(settings()))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def assistant(collection: str) -> Assistant:
+    """The assistant for a collection. Ask it with the lock of `models` held. Raises `RagError`."""
+    chosen = replace(settings(), collection=collection)
+    index = open_collection(chosen)
+    return Assistant(index, models().embedder, models().generator, chosen.language_model, chosen.template)
 
 
 @st.cache_resource(show_spinner=False)

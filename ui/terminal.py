@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,6 +30,11 @@ def as_data(value: Any) -> Any:
     return data
 
 
+def printable(text: str) -> str:
+    """Text of documents, models and file names without what a terminal would obey."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
@@ -41,9 +47,9 @@ def show_answer(console: Console, events: Iterator[Prompt | TokenStep | Answer])
     """Print an answer as it is written, then its sources and its tokens."""
     for event in events:
         if isinstance(event, Prompt):
-            console.print(Text(f"\n{event.question}", style="bold"))
+            console.print(Text(f"\n{printable(event.question)}", style="bold"))
         elif isinstance(event, TokenStep):
-            console.print(Text(event.text, style=_style(event.logprob)), end="")
+            console.print(Text(printable(event.text), style=_style(event.logprob)), end="")
         else:
             _show_end(console, event)
 
@@ -78,13 +84,12 @@ def show_passages(console: Console, passages: Sequence[RetrievedPassage]) -> Non
     for retrieved in passages:
         passage = retrieved.passage
         page = f", page {passage.page}" if passage.page else ""
-        console.print(
-            f"[bold]\\[{retrieved.rank}][/bold] {escape(passage.title)}{page}  [dim]{escape(passage.source)}[/dim]"
-        )
+        title, source = escape(printable(passage.title)), escape(printable(passage.source))
+        console.print(f"[bold]\\[{retrieved.rank}][/bold] {title}{page}  [dim]{source}[/dim]")
         dense = "-" if retrieved.dense is None else f"{retrieved.dense:.2f}"
         lexical = "-" if retrieved.lexical is None else f"{retrieved.lexical:.1f}"
         console.print(f"    fused {retrieved.fused:.2f}, cosine {dense}, BM25 {lexical}", style="dim")
-        console.print(f"    {' '.join(passage.text.split())}", markup=False)
+        console.print(f"    {printable(' '.join(passage.text.split()))}", markup=False)
 
 
 def _token_table(steps: Sequence[TokenStep]) -> Table:

@@ -20,7 +20,7 @@ _PARSERS: dict[str, tuple[str, Callable[[bytes], Parsed]]] = {
 }
 SUFFIXES = frozenset(_PARSERS)
 # What neither SQLite's text nor a page can show: NUL and other control characters, lone surrogates.
-_UNSTORABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_UNSTORABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def parse(path: Path) -> Document:
@@ -38,5 +38,5 @@ def parse(path: Path) -> Document:
     clean = _UNSTORABLE.sub(" ", parsed.text)
     if not clean.strip():
         raise ParseError("it holds no text")
-    title = " ".join(_UNSTORABLE.sub(" ", parsed.title or "").split()) or path.stem
+    title = " ".join(_UNSTORABLE.sub(" ", parsed.title or path.stem).split()) or "untitled"
     return Document(hashlib.sha256(content).hexdigest(), (str(path),), title, media_type, clean, parsed.page_starts)

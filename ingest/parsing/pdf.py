@@ -49,4 +49,11 @@ def _unwrap(text: str) -> str:
     """Text in which lines that fill the page's width run on: their breaks are the layout's, not the author's."""
     lines = text.split("\n")
     width = max(len(line) for line in lines)
-    return "".join(line + (" " if len(line) > _FULL * width else "\n") for line in lines)[:-1]
+    return "".join(line + _break_after(line, width) for line in lines[:-1]) + lines[-1]
+
+
+def _break_after(line: str, width: int) -> str:
+    """What stands for a line's break; text without blanks between words, such as Chinese, gets none."""
+    if len(line) <= _FULL * width:
+        return "\n"
+    return "" if line[-1] >= "\u2e80" else " "

@@ -43,10 +43,7 @@ def _parse(path: Path, lines: list[str]) -> Iterator[Question]:
             continue
         try:
             row = json.loads(line)
-            answers = tuple(str(answer) for answer in row.get("answers", ()))
-            question = Question(
-                str(row["id"]), str(row["question"]), answers, bool(row.get("answerable", bool(answers)))
-            )
+            question = _question(row)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}, line {number}: a JSON object with id and question is needed ({error!r})."
@@ -55,3 +52,14 @@ def _parse(path: Path, lines: list[str]) -> Iterator[Question]:
             raise InputError(f"{path}, line {number}: the id {question.id!r} occurs twice; ids must differ.")
         seen.add(question.id)
         yield question
+
+
+def _question(row: dict[str, object]) -> Question:
+    """A row as a question; a `TypeError` says which field has the wrong type."""
+    answers = row.get("answers", [])
+    answerable = row.get("answerable", bool(answers))
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise TypeError("answers must be a list of strings")
+    if not isinstance(answerable, bool):
+        raise TypeError("answerable must be true or false")
+    return Question(str(row["id"]), str(row["question"]), tuple(answers), answerable)

@@ -131,7 +131,7 @@ def _manifest(assistant: Assistant, data: Path, params: SamplingParams, k: int) 
     catalog = assistant.index.catalog
     return {
         "data": {"name": data.name, "sha256": fingerprint(data)},
-        "collection": {"passages": catalog.state()[0], "embedder": catalog.meta("embedder_weights_sha256")},
+        "collection": {"contents": catalog.fingerprint(), "embedder": catalog.meta("embedder_weights_sha256")},
         "language_model": assistant.language_model,
         "template": assistant.template,
         "passages": k,
@@ -150,7 +150,10 @@ def _check_manifest(run: Path, manifest: Row) -> None:
         aside.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         aside.rename(file)
         return
-    before = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} cannot be read ({error}); choose another --out.") from error
     different = sorted(key for key in manifest if manifest[key] != before.get(key))
     if different:
         raise InputError(f"The run {run} was begun with another {', '.join(different)}; choose another --out.")

@@ -4,12 +4,14 @@ A document's row, its passages and their vectors appear in one transaction or no
 reused. Deleted text is overwritten (`secure_delete`). Knows nothing of similarity or of words.
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +56,19 @@ class Source:
     reason: str | None = None
 
 
+@contextmanager
+def _as_sentences(path: Path) -> Iterator[None]:
+    """SQLite's errors as errors that a person can act on."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise LockedError(f"{path} is in use by another process; try again when it is done.") from error
+        raise CollectionError(f"{path} cannot be used ({error}); check the disk and its permissions.") from error
+    except sqlite3.DatabaseError as error:
+        raise CollectionError(f"{path} is not a readable catalogue ({error}); restore it from a copy.") from error
+
+
 class Catalog:
     """One SQLite connection to a collection's catalogue."""
 
@@ -61,7 +76,8 @@ class Catalog:
         """Open the catalogue in `folder`, creating it where there is none. Raises `CollectionError`."""
         self.path = folder / FILE
         # The web page's sessions share this connection, one at a time.
-        self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        with _as_sentences(self.path):
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         for pragma in ("foreign_keys=ON", "secure_delete=ON", "synchronous=FULL"):
             self._execute(f"PRAGMA {pragma}")
         if not self._has_tables():
@@ -82,19 +98,13 @@ class Catalog:
                 self.set_meta("format", FORMAT)
 
     def _execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
-        """Run a statement; SQLite's errors as sentences."""
-        try:
+        with _as_sentences(self.path):
             return self._db.execute(sql, parameters)
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise LockedError(f"{self.path} is in use by another process; try again when it is done.") from error
-            raise CollectionError(
-                f"{self.path} cannot be used ({error}); check the disk and its permissions."
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise CollectionError(
-                f"{self.path} is not a readable catalogue ({error}); restore it from a copy."
-            ) from error
+
+    def _rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one at a time."""
+        with _as_sentences(self.path):
+            yield from self._db.execute(sql, parameters)
 
     def close(self) -> None:
         """Close the connection."""
@@ -131,6 +141,11 @@ class Catalog:
         count = self._execute("SELECT count(*) FROM passages").fetchone()[0]
         highest = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'passages'").fetchone()
         return count, highest[0] if highest else 0
+
+    def fingerprint(self) -> str:
+        """The sha256 over all documents and the state of the passages: equal where a question reads the same."""
+        ids = [row[0] for row in self._rows("SELECT id FROM documents ORDER BY id")]
+        return hashlib.sha256(json.dumps([ids, self.state()]).encode()).hexdigest()
 
     # writing
 
@@ -193,12 +208,12 @@ class Catalog:
 
     def sources(self) -> dict[str, Source]:
         """All files, by path."""
-        rows = self._execute("SELECT path, size, mtime_ns, document_id, reason FROM sources ORDER BY path")
+        rows = self._rows("SELECT path, size, mtime_ns, document_id, reason FROM sources ORDER BY path")
         return {row[0]: Source(*row) for row in rows}
 
     def documents(self) -> Iterator[Document]:
         """All documents with their text, by their first path."""
-        rows = self._execute(
+        rows = self._rows(
             "SELECT d.id, json_group_array(s.path), d.title, d.media_type, d.text, d.page_starts"
             " FROM documents d JOIN sources s ON s.document_id = d.id GROUP BY d.id ORDER BY min(s.path)"
         )
@@ -213,7 +228,7 @@ class Catalog:
 
     def stream_passages(self, ids: Sequence[int]) -> Iterator[Passage]:
         """The passages of these ids that are stored, one at a time."""
-        rows = self._execute(
+        rows = self._rows(
             "SELECT p.id, p.document_id, (SELECT min(path) FROM sources WHERE document_id = p.document_id), d.title,"
             ' p.text, p.start, p."end", p.page, p.heading_path'
             " FROM json_each(?) wanted JOIN passages p ON p.id = wanted.value JOIN documents d ON d.id = p.document_id",
@@ -226,14 +241,12 @@ class Catalog:
 
     def passage_ids(self) -> npt.NDArray[np.int64]:
         """The ids of all passages, ascending."""
-        rows = self._execute("SELECT passage_id FROM vectors ORDER BY passage_id")
+        rows = self._rows("SELECT passage_id FROM vectors ORDER BY passage_id")
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
     def vectors_after(self, highest: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Ids (n,) and vectors (n, dimension) of all passages with an id above `highest`, ids ascending."""
-        rows = self._execute(
-            "SELECT passage_id, vector FROM vectors WHERE passage_id > ? ORDER BY passage_id", (highest,)
-        )
+        rows = self._rows("SELECT passage_id, vector FROM vectors WHERE passage_id > ? ORDER BY passage_id", (highest,))
         ids: list[int] = []
         blobs = bytearray()
         for passage_id, blob in rows:

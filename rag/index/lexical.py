@@ -34,7 +34,7 @@ class LexicalIndex:
     """A tantivy index of (id, text) in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the index, or start an empty one where there is none or it is damaged."""
+        """Open the index; one that is not there or damaged is empty until the next `update` makes it anew."""
         self._folder = folder
         folder.mkdir(exist_ok=True, mode=0o700)
         self._schema = (
@@ -52,30 +52,41 @@ class LexicalIndex:
         )
         self._index = self._open()
 
-    def _open(self) -> tantivy.Index:
+    def _open(self) -> tantivy.Index | None:
+        """The index in the folder; None where it is damaged. tantivy reports damage as an error or as a panic."""
         try:
             index = tantivy.Index(self._schema, path=str(self._folder))
-        except ValueError:  # damaged, or of another schema: it is a cache, so start anew
-            shutil.rmtree(self._folder)
-            self._folder.mkdir(mode=0o700)
-            index = tantivy.Index(self._schema, path=str(self._folder))
+        except BaseException as error:  # a panic is no Exception, and its class cannot be imported
+            if isinstance(error, ValueError) or type(error).__name__ == "PanicException":
+                return None
+            raise
+        index.register_tokenizer(_ANALYZER, self._analyzer)
+        return index
+
+    def _start_anew(self) -> tantivy.Index:
+        shutil.rmtree(self._folder)
+        self._folder.mkdir(mode=0o700)
+        index = tantivy.Index(self._schema, path=str(self._folder))
         index.register_tokenizer(_ANALYZER, self._analyzer)
         return index
 
     def state(self) -> str | None:
         """The catalogue's state that was last recorded with `update`; None where an update was cut off."""
         file = self._folder / _STATE_FILE
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+        return file.read_text(encoding="utf-8") if self._index and file.is_file() else None
 
     def ids(self) -> npt.NDArray[np.int64]:
         """The ids of all passages in the index, in no particular order."""
+        if self._index is None:
+            return np.array([], dtype=np.int64)
         self._index.reload()
         searcher = self._index.searcher()
         hits = searcher.search(tantivy.Query.all_query(), limit=max(1, searcher.num_docs)).hits
         return np.array(searcher.fast_field_values("id", [address for _, address in hits]), dtype=np.int64)
 
     def update(self, removed: Iterable[int], added: Iterable[Passage], state: str) -> None:
-        """Remove and add passages and record the catalogue's state that the index shows then."""
+        """Remove and add passages and record the catalogue's state that the index shows then. For the writer only."""
+        self._index = self._index or self._start_anew()
         (self._folder / _STATE_FILE).unlink(missing_ok=True)
         writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
         for passage_id in removed:
@@ -92,6 +103,8 @@ class LexicalIndex:
 
     def search(self, text: str, k: int) -> list[tuple[int, float]]:
         """(id, BM25) of the k passages that match the text's words best, best first."""
+        if self._index is None:
+            return []
         self._index.reload()
         words = sorted(set(self._analyzer.analyze(split_cjk(text))))
         terms = [(tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "text", word)) for word in words]

@@ -51,8 +51,10 @@ class LocalIndex:
         try:
             yield
         finally:
-            self._sync_lexical()
-            self._lock.release()
+            try:
+                self._sync_lexical()
+            finally:
+                self._lock.release()
 
     def put_document(
         self, document: Document, spans: Sequence[Span], vectors: npt.NDArray[np.float32], source: Source
@@ -127,13 +129,13 @@ def open_index(folder: Path, identity: dict[str, str | int], create: bool = Fals
 
 def _check_embedder(catalog: Catalog, identity: dict[str, str | int]) -> None:
     """Record the embedder of a new collection; refuse one that is not the recorded."""
-    made_with = catalog.meta("embedder_name")
-    if made_with is None:
+    if catalog.meta("embedder_name") is None:
         with catalog.transaction():
-            for key, value in identity.items():
-                catalog.set_meta(f"embedder_{key}", str(value))
-    elif any(catalog.meta(f"embedder_{key}") != str(value) for key, value in identity.items() if key != "name"):
+            if catalog.meta("embedder_name") is None:  # another process may have been first
+                for key, value in identity.items():
+                    catalog.set_meta(f"embedder_{key}", str(value))
+    if any(catalog.meta(f"embedder_{key}") != str(value) for key, value in identity.items() if key != "name"):
         raise ModelError(
-            f"Collection {catalog.path.parent.name!r} was made with another embedder ({made_with}); "
-            "use that one (--embedder) or ingest into a new collection (--collection)."
+            f"Collection {catalog.path.parent.name!r} was made with another embedder "
+            f"({catalog.meta('embedder_name')}); use that one (--embedder) or ingest into a new one (--collection)."
         )

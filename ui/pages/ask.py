@@ -50,8 +50,8 @@ def main() -> None:
             _sources(answer)
 
 
-def _sampling_controls() -> SamplingParams | None:
-    """The sidebar's sampling settings; None, with a sentence shown, where they make no sense."""
+def _sampling_controls() -> SamplingParams:
+    """The sidebar's sampling settings; its controls leave room only for what makes sense."""
     defaults = resources.settings()
     st.subheader("How it writes")
     temperature = st.slider(
@@ -64,31 +64,27 @@ def _sampling_controls() -> SamplingParams | None:
         top_p = st.slider("Top-p", 0.0, 1.0, defaults.top_p, 0.01, help="Draw from the smallest set with this mass.")
         seed = st.number_input("Seed (empty: a new one)", 0, 2**53 - 1, value=defaults.seed)
         stop = st.text_input("Stop before this text")
-    try:
-        return SamplingParams(
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-            stop=(stop,) if stop else (),
-            stop_at_sentence_end=stop_at_sentence_end,
-        )
-    except ValueError as error:
-        st.error(f"{error}.")
-        return None
+    return SamplingParams(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop=(stop,) if stop else (),
+        stop_at_sentence_end=stop_at_sentence_end,
+    )
 
 
-def _ask(collection: str, question: str, params: SamplingParams | None, k: int) -> None:
+def _ask(collection: str, question: str, params: SamplingParams, k: int) -> None:
     """Ask and draw the answer as it is written; keep it for the next run of this script."""
     status, written = st.empty(), st.empty()
     steps: list[TokenStep] = []
     try:
-        shared = resources.shared_assistant(collection)
+        assistant = resources.assistant(collection)
         status.caption("Waiting for the model ...")
-        with shared.lock:
+        with resources.models().lock:
             status.caption("Searching ...")
-            for event in shared.assistant.stream(question, params, k):
+            for event in assistant.stream(question, params, k):
                 if isinstance(event, Prompt):
                     status.caption(f"Reading {len(event.passages)} passages, {len(event.token_ids)} tokens ...")
                 elif isinstance(event, TokenStep):
@@ -109,9 +105,10 @@ def _explain(answer: Answer) -> None:
         st.warning(f"Not answered: {answer.abstained}.")
     st.info(UNCALIBRATED, icon=":material/info:")
     first = answer.timings.first_token
+    device = resources.models().generator.model.device
     st.caption(
         f"{len(answer.steps)} tokens, log-probability {answer.logprob:.2f} in all · seed {answer.params.seed} · "
-        f"temperature {answer.params.temperature:g} · {answer.language_model} · "
+        f"temperature {answer.params.temperature:g} · {answer.language_model} on {device} · "
         + (f"first token after {first:.1f} s, " if first else "")
         + f"all after {answer.timings.total:.1f} s"
     )
