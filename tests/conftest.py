@@ -1,6 +1,7 @@
 """Small real things that the tests share: the bundled models, tiny random ones, a byte tokenizer, an embedder."""
 
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKE
 import numpy as np
 import pytest
 import torch
+from reportlab.pdfgen.canvas import Canvas
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GPT2Config,
@@ -48,6 +50,18 @@ class HashingEmbedder:
         for word in question.lower().split():
             vector[int(hashlib.sha256(word.encode()).hexdigest(), 16) % DIMENSION] += 1
         return vector / np.linalg.norm(vector)
+
+
+def pdf(*pages, **options):
+    """The bytes of a PDF whose pages have these lines."""
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer, **options)
+    for lines in pages:
+        for n, line in enumerate(lines):
+            canvas.drawString(72, 720 - 20 * n, line)
+        canvas.showPage()
+    canvas.save()
+    return buffer.getvalue()
 
 
 def byte_tokenizer():
