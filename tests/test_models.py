@@ -1,13 +1,11 @@
 """Names -> folders: prepared once, whole or not at all, and fetched only when asked."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -25,27 +23,26 @@ def build(folder):
     (folder / "sub" / "weights").write_bytes(b"x" * 1000)
 
 
-def count_builds(target, log):
-    def slow(folder):
-        with log.open("a") as file:
-            file.write("built\n")
-        time.sleep(0.3)
-        build(folder)
+SLOW = """
+import sys, time
+from pathlib import Path
+from rag import models
+def build(folder):
+    with open(sys.argv[2], "a") as log:
+        log.write("built\\n")
+    time.sleep(0.5)
+    (folder / "weights").write_bytes(b"x" * 1000)
+models.prepare(Path(sys.argv[1]), build)
+"""
 
-    models.prepare(target, slow)
 
-
-def test_two_processes_prepare_once(tmp_path):
+def test_processes_at_once_prepare_once(tmp_path):
     target, log = tmp_path / "model", tmp_path / "log"
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=count_builds, args=(target, log)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(30)
+    workers = [subprocess.Popen([sys.executable, "-c", SLOW, str(target), str(log)]) for _ in range(3)]
+    assert [worker.wait(30) for worker in workers] == [0, 0, 0]
     assert log.read_text() == "built\n"
     assert models.verify(target) == []
-    assert (target / "sub" / "weights").read_bytes() == b"x" * 1000
+    assert (target / "weights").read_bytes() == b"x" * 1000
 
 
 KILLED = """
