@@ -111,7 +111,7 @@ def check_spans(document, spans, chunker_tokens=128):
 @given(
     st.lists(st.text("ab 工坊é🚤.\n#|-", min_size=1, max_size=60), max_size=20), st.sampled_from(["markdown", "plain"])
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_spans_are_exact_and_lose_no_word(parts, kind):
     document = Document("x", ("x",), "x", f"text/{kind}", "\n\n".join(parts))
     check_spans(document, SMALL.chunk(document), 20)
