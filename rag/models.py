@@ -38,7 +38,10 @@ class Bundled:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A short name for a model at a pinned revision; `model` is None for the bundled ones."""
+    """A short name for a model at a pinned revision; `model` is None for the bundled ones.
+
+    Languages and download are the publisher's; memory is reckoned from the parameters, but measured for the bundled.
+    """
 
     model: str | None
     languages: str

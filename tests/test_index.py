@@ -135,6 +135,18 @@ def test_the_word_index_is_rebuilt_from_the_catalogue(index, put, harm):
     assert texts(again, found(again, "防火门 oak slipway", 9)[1]) == texts(again, expected[1])
 
 
+def test_a_damaged_word_index_that_another_process_mended_is_taken_up(index, put):
+    put(index, TEXTS[:3])
+    meta = index.folder / "lexical" / "meta.json"
+    whole = meta.read_text()
+    meta.write_text("{")
+    reader = reopened(index)
+    assert reader._lexical.search("oak", 3) == []
+    meta.write_text(whole)
+    assert texts(reader, reader.search_lexical("防火门", 3)) == [TEXTS[2]]
+    assert len(reader._lexical.ids()) == 3
+
+
 def test_there_is_one_writer_at_a_time(index):
     other = reopened(index)
     with index.writing(), pytest.raises(LockedError, match="wait until it ends"), other.writing():

@@ -72,6 +72,7 @@ class LexicalIndex:
 
     def state(self) -> str | None:
         """The catalogue's state that was last recorded with `update`; None where an update was cut off."""
+        self._index = self._index or self._open()  # another process may have made a damaged one anew
         file = self._folder / _STATE_FILE
         return file.read_text(encoding="utf-8") if self._index and file.is_file() else None
 
