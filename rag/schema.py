@@ -1,6 +1,9 @@
 """The domain types: what travels between the stages. Standard library only; all of them are frozen."""
 
-from dataclasses import dataclass
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 FinishReason = Literal["end_token", "stop_string", "sentence_end", "max_new_tokens", "context_full", "cancelled"]
@@ -15,7 +18,10 @@ class Document:
     title: str
     media_type: str
     text: str
-    page_starts: tuple[int, ...] = ()  # character offset of each page's first character; empty where there are no pages
+    places: tuple[tuple[int, int], ...] = ()  # (offset of the first character, number) of each page, slide or row
+    unit: str = "page"  # what the numbers count
+    date: str | None = None  # YYYY-MM-DD of the last change, as the file itself states it
+    dropped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # characters left out, by reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,8 @@ class Span:
 
     start: int
     end: int
-    page: int | None = None  # 1-based page of the first character
+    first: int | None = None  # 1-based number of the page, slide or row of the first character
+    last: int | None = None  # and of the last one
     heading_path: tuple[str, ...] = ()
 
 
@@ -39,8 +46,39 @@ class Passage:
     text: str
     start: int
     end: int
-    page: int | None
+    unit: str  # what `first` and `last` count: page, slide, row
+    first: int | None
+    last: int | None
     heading_path: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """Where in its document it stands, for people: `page 4`, `rows 17 to 24`, or nothing."""
+        if self.first is None:
+            return ""
+        return f"{self.unit} {self.first}" if self.first == self.last else f"{self.unit}s {self.first} to {self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which documents may answer: every field that is given must hold, by any one of its values."""
+
+    folders: tuple[str, ...] = ()  # absolute; everything under them
+    types: tuple[str, ...] = ()  # file suffixes, with or without the dot
+    tags: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()  # ids or paths
+    since: str | None = None  # YYYY-MM-DD, the first day that counts
+    until: str | None = None  # YYYY-MM-DD, the last day that counts
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` with one sentence where a day is none."""
+        for day in (self.since, self.until):
+            if day is not None:
+                datetime.date.fromisoformat(day)
+
+    def __bool__(self) -> bool:
+        """Whether it keeps anything out."""
+        return self != Filter()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """parse(path) -> Document: one module a family of formats, chosen by the file's suffix."""
 
 import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +18,6 @@ _PARSERS: dict[str, tuple[str, Callable[[bytes], Parsed]]] = {
     ".pdf": ("application/pdf", pdf.parse_pdf),
 }
 SUFFIXES = frozenset(_PARSERS)
-# What neither SQLite's text nor a page can show: NUL and other control characters, lone surrogates.
-_UNSTORABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def parse(path: Path) -> Document:
@@ -34,9 +31,17 @@ def parse(path: Path) -> Document:
         raise ParseError(f"it cannot be read: {error.strerror}") from error
     media_type, parser = kind
     parsed = parser(content)
-    # One character for one, so that page starts stay true.
-    clean = _UNSTORABLE.sub(" ", parsed.text)
-    if not clean.strip():
+    if not parsed.text.strip():
         raise ParseError("it holds no text")
-    title = " ".join(_UNSTORABLE.sub(" ", parsed.title or path.stem).split()) or "untitled"
-    return Document(hashlib.sha256(content).hexdigest(), (str(path),), title, media_type, clean, parsed.page_starts)
+    title = parsed.title or " ".join(path.stem.split()) or "untitled"
+    return Document(
+        id=hashlib.sha256(content).hexdigest(),
+        sources=(str(path),),
+        title=title,
+        media_type=media_type,
+        text=parsed.text,
+        places=parsed.places,
+        unit=parsed.unit,
+        date=parsed.date,
+        dropped=parsed.dropped,
+    )
