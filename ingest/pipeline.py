@@ -1,143 +1,281 @@
-"""sync(): brings a collection in step with files, one transaction a document.
+"""ingest() and watch(): bring a collection in step with files, one transaction a document.
 
-    find files -> skip the unchanged -> parse -> chunk -> embed -> commit
+    find files -> plan -> parse and chunk (in a child process) -> embed -> commit
 
-Killed at any moment, it has either stored a document whole or not at all, and goes on from there next time.
+Passages of several documents are embedded together. Killed at any moment, it has stored each document whole or not at
+all, and goes on from there next time.
 """
 
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ingest.parsing import SUFFIXES, parse
-from ingest.sources import SourceFile, find_files
-from rag.errors import ParseError
-from rag.index import open_index
-from rag.index.catalog import Source
-from rag.index.local import LocalIndex
+from ingest.parsing import SUFFIXES
+from ingest.planning import Plan, plan
+from ingest.reading import VERSION, Reader
+from ingest.sources import CHANGED, SourceFile, find_files, fingerprint
+from rag.errors import InputError, LockedError, ParseError
+from rag.index import LocalIndex, open_index
+from rag.index.records import Source, Vectors
 from rag.models import embedder_identity, resolve_embedder
-from rag.schema import Document
+from rag.schema import Document, Span
 from rag.settings import Settings
 
 if TYPE_CHECKING:
-    from ingest.chunking import Chunker
     from rag.embedding import Embedder
 
-OnFile = Callable[[int, int, str], None]  # files done, files in all, what is at hand
-Say = Callable[[str], None]
+_GROUP = 512  # passages that are embedded together, some seconds of work: what an interruption may lose
+_PAUSE = 2.0  # seconds between two looks at watched folders, more where looking takes long
 
 
 @dataclass(slots=True)
 class Report:
-    """What a sync did."""
+    """What a sync did; filled as it goes, so that it holds after an interruption too."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    moved: dict[str, str] = field(default_factory=dict)  # new path -> former path
     removed: list[str] = field(default_factory=list)
     unchanged: int = 0
     quarantined: dict[str, str] = field(default_factory=dict)  # path -> why it is not in the collection
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)  # path -> characters left out, by reason
     passages: int = 0  # new ones
     device: str | None = None  # what embedded them; None where nothing was embedded
+    index: str = ""  # the kind of FAISS index
+    problem: str | None = None  # why a watched folder could not be looked through
 
 
-class Reader(Protocol):
-    """What turns a parsed document into vectors; loaded only when there is something to embed."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a sync is with the files that it has to read."""
 
-    def __call__(self) -> tuple["Chunker", "Embedder"]:
-        """Load once, return the same afterwards."""
+    files: int
+    all_files: int
+    size: int  # in bytes
+    all_size: int
+    now: str  # what is at hand
 
 
-def ingest(settings: Settings, paths: Iterable[Path], on_file: OnFile | None = None) -> Report:
+OnProgress = Callable[[Progress], None]
+
+
+class Embed(Protocol):
+    """Texts -> vectors (n, dimension); tells how many texts are done."""
+
+    def __call__(self, texts: list[str], *, on_progress: Callable[[int], None]) -> Vectors:
+        """`Embedder.embed_passages`."""
+
+
+class Sync:
+    """One run of a plan: reads files, embeds and stores them in groups, forgets what is gone."""
+
+    def __init__(
+        self, index: LocalIndex, reader: Reader, embed: Embed, report: Report, on_progress: OnProgress | None = None
+    ) -> None:
+        """Work as the index's writer."""
+        self._index = index
+        self._reader = reader
+        self._embed = embed
+        self._report = report
+        self._on_progress = on_progress
+        self._progress = Progress(0, 0, 0, 0, "")
+        self._pending: dict[str, tuple[Document, list[Span], list[Source]]] = {}  # by document id
+
+    def run(self, work: Plan) -> None:
+        """Do what is planned, and say in the report what was done."""
+        self._report.unchanged += work.unchanged
+        self._report.quarantined |= work.quarantined
+        gone = dict.fromkeys(work.gone)
+        all_size = sum(file.size for file, _ in work.todo)
+        size = 0
+        for n, (file, before) in enumerate(work.todo):
+            self._progress = Progress(n, len(work.todo), size, all_size, file.path.name)
+            self._tell(file.path.name)
+            self._sync_file(file, before, gone)
+            size += file.size
+        self._store_pending()
+        if gone:
+            self._index.catalog.remove_sources(gone)
+            self._report.removed += gone
+        self._index.catalog.set_meta("reader", VERSION)
+
+    def _tell(self, now: str) -> None:
+        if self._on_progress:
+            done = self._progress
+            self._on_progress(Progress(done.files, done.all_files, done.size, done.all_size, now))
+
+    def _sync_file(self, file: SourceFile, before: Source | None, gone: dict[str, None]) -> None:
+        path = str(file.path)
+        if not _is_text(path):
+            self._report.quarantined[path.encode(errors="replace").decode()] = "its name is not valid UTF-8; rename it"
+            return
+        read_ns = 0  # no reading to rely on: it is tried again each time
+        try:
+            if file.problem:
+                raise ParseError(file.problem)
+            digest, status = fingerprint(file.path)
+            source = Source(path, status.st_size, status.st_mtime_ns, digest, read_ns=time.time_ns())
+            if self._is_stored(source, before, gone):
+                return
+            read_ns = source.read_ns
+            document, spans = self._reader.read(file.path)
+            if document.id != digest:
+                read_ns = 0
+                raise ParseError(CHANGED)
+        except ParseError as error:
+            # What was read from this file before stays: a file that cannot be read for a while loses nothing.
+            stored = before.document_id if before else None
+            row = Source(path, file.size, file.mtime_ns, stored, str(error), read_ns)
+            self._index.catalog.put_source(row)
+            self._report.quarantined[path] = str(error)
+            return
+        self._note(source, before)
+        if document.dropped:
+            self._report.dropped[path] = dict(document.dropped)
+        self._pending[digest] = (document, spans, [source])
+        if sum(len(spans) for _, spans, _ in self._pending.values()) >= _GROUP:
+            self._store_pending()
+
+    def _is_stored(self, source: Source, before: Source | None, gone: dict[str, None]) -> bool:
+        """Record a file whose contents are stored already, or are about to be; false for new contents."""
+        catalog, digest = self._index.catalog, source.document_id
+        if digest in self._pending:
+            self._pending[digest][2].append(source)
+        elif digest is None or catalog.readers([digest]).get(digest) != VERSION:
+            return False
+        elif former := next((path for path in gone if catalog.document_of(path) == digest), None):
+            catalog.move_source(former, source)
+            del gone[former]
+            self._report.moved[source.path] = former
+            return True
+        else:
+            catalog.put_source(source)
+        if before and before.document_id == digest and not before.reason:
+            self._report.unchanged += 1
+        else:
+            self._note(source, before)
+        return True
+
+    def _note(self, source: Source, before: Source | None) -> None:
+        (self._report.changed if before else self._report.added).append(source.path)
+
+    def _store_pending(self) -> None:
+        """Embed what was read and commit it, one transaction a document."""
+        if not self._pending:
+            return
+        texts = [document.text[s.start : s.end] for document, spans, _ in self._pending.values() for s in spans]
+        last = self._progress.now
+        vectors = self._embed(texts, on_progress=lambda done: self._tell(f"{last} ({done}/{len(texts)} passages)"))
+        begin = 0
+        for document, spans, sources in self._pending.values():
+            rows = vectors[begin : begin + len(spans)]
+            self._index.put_document(document, spans, rows, sources[0], VERSION)
+            for source in sources[1:]:
+                self._index.catalog.put_source(source)
+            begin += len(spans)
+            self._report.passages += len(spans)
+        self._pending.clear()
+        self._index.publish()
+
+
+def ingest(
+    settings: Settings,
+    paths: Iterable[Path],
+    tags: Collection[str] = (),
+    report: Report | None = None,
+    on_progress: OnProgress | None = None,
+) -> Report:
     """Sync files and folders into the collection that the settings name, making it where there is none.
 
-    Raises `InputError`, `ModelError`, `CollectionError`; `LockedError` where another process is writing.
+    `report` is filled as documents are stored. Raises `InputError`, `ModelError`, `CollectionError`; `LockedError`
+    where another process is writing.
     """
-    # Without `..`, but with links as they are: a document's path is what the person calls it.
-    roots = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
+    report = Report() if report is None else report
+    roots = _absolute(paths)
     files = find_files(roots, SUFFIXES)
     folder = resolve_embedder(settings.embedder, settings.models_dir)
     index = open_index(settings.collection_dir, embedder_identity(settings.embedder, folder), create=True)
-    loaded: list[tuple[Chunker, Embedder]] = []
-
-    def reader() -> tuple["Chunker", "Embedder"]:
-        if not loaded:
-            loaded.append(_load(folder, settings.device))
-        return loaded[0]
-
-    try:
-        with index.writing():
-            report = sync(files, roots, index, reader, on_file)
-        report.device = loaded[0][1].device if loaded else None
-        return report
-    finally:
-        index.close()
-
-
-def sync(
-    files: list[SourceFile], roots: list[Path], index: LocalIndex, reader: Reader, on_file: OnFile | None = None
-) -> Report:
-    """Store new and changed files and forget those under the roots that are gone. Call as the writer."""
-    report = Report()
-    known = index.catalog.sources()
-    for done, file in enumerate(files):
-        say = partial(on_file, done, len(files)) if on_file else _say_nothing
-        say(file.path.name)
-        _sync_file(file, known.get(str(file.path)), index, reader, report, say)
-    present = {str(file.path) for file in files}
-    closed = [file.path for file in files if file.problem]  # what lies in an unreadable folder is not gone
-    for path in known:
-        under = [Path(path).is_relative_to(root) for root in roots]
-        if path not in present and any(under) and not any(Path(path).is_relative_to(folder) for folder in closed):
-            index.catalog.remove_source(path)
-            report.removed.append(path)
-    if on_file:
-        on_file(len(files), len(files), "")
+    with closing(index), closing(Reader(folder)) as reader:
+        _sync(index, reader, LazyEmbedder(folder, settings.device, report), files, roots, tags, report, on_progress)
     return report
 
 
-def _say_nothing(what: str) -> None:
-    """Where nobody wants to know how far it is."""
+def watch(
+    settings: Settings, paths: Iterable[Path], tags: Collection[str] = (), on_progress: OnProgress | None = None
+) -> Iterator[Report]:
+    """As `ingest`, again and again: a report each time that something changed. Ends only with the caller.
+
+    Looking, not listening: it works on network folders and in containers too, and costs a twentieth of a core at most.
+    """
+    yield ingest(settings, paths, tags, on_progress=on_progress)
+    roots = _absolute(paths)
+    folder = resolve_embedder(settings.embedder, settings.models_dir)
+    index = open_index(settings.collection_dir, embedder_identity(settings.embedder, folder))
+    problem = None
+    with closing(index), closing(Reader(folder)) as reader:
+        embed = LazyEmbedder(folder, settings.device, Report())
+        while True:
+            began = time.monotonic()
+            report = embed.report = Report()
+            try:
+                files = find_files(roots, SUFFIXES)
+                if plan(index.catalog, files, roots).has_news:
+                    _sync(index, reader, embed, files, roots, tags, report, on_progress)
+                    yield report
+                problem = None
+            except (InputError, LockedError) as error:
+                if str(error) != problem:
+                    problem = report.problem = str(error)
+                    yield report
+            time.sleep(max(_PAUSE, 20 * (time.monotonic() - began)))
 
 
-def _sync_file(
-    file: SourceFile, before: Source | None, index: LocalIndex, reader: Reader, report: Report, say: Say
+class LazyEmbedder:
+    """An embedder that is loaded when the first texts come: a sync that finds nothing to do needs none."""
+
+    def __init__(self, folder: Path, device: str, report: Report) -> None:
+        """Load from a folder onto a device, and name the device in the report."""
+        self.report = report
+        self._folder = folder
+        self._device = device
+        self._embedder: Embedder | None = None
+
+    def __call__(self, texts: list[str], *, on_progress: Callable[[int], None]) -> Vectors:
+        """Embed texts to shape (n, dimension). Raises `ModelError`."""
+        if self._embedder is None:
+            from rag.embedding import Embedder, choose_device
+
+            self._embedder = Embedder(self._folder, choose_device(self._device))
+        self.report.device = self._embedder.device
+        return self._embedder.embed_passages(texts, on_progress=on_progress)
+
+
+def _sync(
+    index: LocalIndex,
+    reader: Reader,
+    embed: Embed,
+    files: list[SourceFile],
+    roots: list[Path],
+    tags: Collection[str],
+    report: Report,
+    on_progress: OnProgress | None,
 ) -> None:
-    path = str(file.path)
-    if not _is_text(path):
-        report.quarantined[path.encode(errors="replace").decode()] = "its name is not valid UTF-8; rename it"
-        return
-    if before and not before.reason and (before.size, before.mtime_ns) == (file.size, file.mtime_ns):
-        report.unchanged += 1
-        return
-    try:
-        if file.problem:
-            raise ParseError(file.problem)
-        document = parse(file.path)
-    except ParseError as error:
-        # What was read from this file before stays: a file that cannot be read for a while loses nothing.
-        stored = before.document_id if before else None
-        index.catalog.put_source(Source(path, file.size, file.mtime_ns, stored, reason=str(error)))
-        report.quarantined[path] = str(error)
-        return
-    source = Source(path, file.size, file.mtime_ns, document.id)
-    if index.catalog.has_document(document.id):  # equal contents are stored once, with all their paths
-        index.catalog.put_source(source)
-    else:
-        report.passages += _store(document, source, index, reader, say)
-    (report.changed if before else report.added).append(path)
+    """One sync, as the writer."""
+    with index.writing():
+        work = plan(index.catalog, files, roots)
+        Sync(index, reader, embed, report, on_progress).run(work)
+        if tags:
+            index.catalog.tag((str(file.path) for file in files), add=tags)
+        report.index = index.kind
 
 
-def _store(document: Document, source: Source, index: LocalIndex, reader: Reader, say: Say) -> int:
-    chunker, embedder = reader()
-    spans = chunker.chunk(document)
-    texts = [document.text[span.start : span.end] for span in spans]
-    name = Path(source.path).name
-    vectors = embedder.embed_passages(texts, on_progress=lambda done: say(f"{name} ({done}/{len(texts)})"))
-    index.put_document(document, spans, vectors, source)
-    return len(spans)
+def _absolute(paths: Iterable[Path]) -> list[Path]:
+    """Paths without `..`, but with links as they are: a document's path is what the person calls it."""
+    return [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
 
 
 def _is_text(path: str) -> bool:
@@ -147,10 +285,3 @@ def _is_text(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _load(folder: Path, device: str) -> tuple["Chunker", "Embedder"]:
-    from ingest.chunking import Chunker
-    from rag.embedding import Embedder, choose_device
-
-    return Chunker(folder), Embedder(folder, choose_device(device))

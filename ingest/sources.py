@@ -1,14 +1,16 @@
-"""Which files to read: walks folders and tells what changed since the last time. Opens no file."""
+"""Which files there are: walks folders, and reads contents only to tell by their hash whether they changed."""
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.errors import InputError
+from rag.errors import InputError, ParseError
 
 MAX_BYTES = 200_000_000
+CHANGED = "it changed while it was being read; it is read again next time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +66,27 @@ def _look(path: Path, root: Path) -> SourceFile:
     elif status.st_size > MAX_BYTES:
         problem = f"it is larger than {MAX_BYTES // 1_000_000} MB"
     return SourceFile(path, status.st_size, status.st_mtime_ns, problem)
+
+
+def read_bytes(path: Path) -> tuple[bytes, os.stat_result]:
+    """A file's contents and its status, which agree. Raises `ParseError` where it is no file or changes meanwhile."""
+    try:
+        # A pipe that took the file's place would let the opening wait forever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise ParseError("it is not a regular file")
+            content = file.read(MAX_BYTES + 1)
+            after = os.fstat(descriptor)
+    except OSError as error:
+        raise ParseError(f"it cannot be read: {error.strerror}") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(content) != after.st_size:
+        raise ParseError(CHANGED)
+    return content, after
+
+
+def fingerprint(path: Path) -> tuple[str, os.stat_result]:
+    """The sha256 of a file's contents, in hex, and its status. Raises `ParseError` as `read_bytes` does."""
+    content, status = read_bytes(path)
+    return hashlib.sha256(content).hexdigest(), status

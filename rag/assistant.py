@@ -16,8 +16,8 @@ from rag.index import LocalIndex, open_index
 from rag.language_model import LanguageModel, convert_gguf
 from rag.models import embedder_identity, resolve_embedder, resolve_language_model
 from rag.prompting import REFUSAL, build_prompt, check_template, choose_template
-from rag.retrieval import retrieve
-from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep
+from rag.retrieval import EVERYTHING, retrieve
+from rag.schema import Answer, Filter, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep
 from rag.settings import Settings
 
 Event = Prompt | TokenStep | Answer
@@ -46,9 +46,11 @@ class Assistant:
         self.template = automatic if template == "auto" else template
         self._stop = choose_template(self.template, frame).stop
 
-    def ask(self, question: str, params: SamplingParams | None = None, k: int = 3) -> Answer:
-        """Answer a question from the k best passages. Raises `InputError` and `PromptError`."""
-        *_, answer = self.stream(question, params, k)
+    def ask(
+        self, question: str, params: SamplingParams | None = None, k: int = 3, keep: Filter = EVERYTHING
+    ) -> Answer:
+        """Answer a question from the k best passages that a filter keeps. Raises `InputError` and `PromptError`."""
+        *_, answer = self.stream(question, params, k, keep)
         if not isinstance(answer, Answer):
             raise TypeError("a stream ends with its answer")
         return answer
@@ -58,12 +60,13 @@ class Assistant:
         question: str,
         params: SamplingParams | None = None,
         k: int = 3,
+        keep: Filter = EVERYTHING,
         cancelled: threading.Event | None = None,
     ) -> Iterator[Event]:
         """As `ask`, as it happens: the prompt with its passages, a step a token, and the answer last."""
         began = time.perf_counter()
         params = self._complete(params or SamplingParams())
-        retrieved = retrieve(self.index, self.embedder.embed_question, question, k)
+        retrieved = retrieve(self.index, self.embedder.embed_question, question, k, keep)
         prompt = self._prompt(question, retrieved, params)
         found = time.perf_counter()
         yield prompt

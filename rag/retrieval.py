@@ -10,17 +10,22 @@ import numpy.typing as npt
 
 from rag.errors import InputError
 from rag.index import LocalIndex
-from rag.schema import RetrievedPassage
+from rag.schema import Filter, RetrievedPassage
 
 CANDIDATES = 100  # of each kind
 DENSE_WEIGHT = 0.5
+EVERYTHING = Filter()
 
 
 EmbedQuestion = Callable[[str], npt.NDArray[np.float32]]  # -> a unit vector (dimension,)
 
 
-def retrieve(index: LocalIndex, embed: EmbedQuestion, question: str, k: int) -> list[RetrievedPassage]:
-    """The k passages that suit a question best. Raises `InputError` for an empty question.
+def retrieve(
+    index: LocalIndex, embed: EmbedQuestion, question: str, k: int, keep: Filter = EVERYTHING
+) -> list[RetrievedPassage]:
+    """The k passages that suit a question best, among those that a filter keeps.
+
+    Raises `InputError` for an empty question.
 
     A convex combination of scores (Bruch et al. 2023, "An Analysis of Fusion Functions for Hybrid Retrieval"):
     0.5 max(cosine, 0) + 0.5 BM25 / highest BM25. Unlike reciprocal ranks it keeps how sure each side is, so an English
@@ -31,10 +36,12 @@ def retrieve(index: LocalIndex, embed: EmbedQuestion, question: str, k: int) -> 
     if any("\ud800" <= character <= "\udfff" for character in question):
         raise InputError("The question is not valid text; type it in the terminal's own encoding.")
     vector = embed(question)
-    lexical = dict(index.search_lexical(question, CANDIDATES))
-    nearest = index.search_dense(vector, CANDIDATES)
-    dense = dict(nearest) | index.similarities(vector, [i for i in lexical if i not in dict(nearest)])
-    stored = index.passages(sorted(dense | lexical))
+    with index.reading():
+        allowed = index.matching(keep)
+        lexical = dict(index.search_lexical(question, CANDIDATES, allowed))
+        dense = dict(index.search_dense(vector, CANDIDATES, allowed))
+        dense |= index.similarities(vector, [i for i in lexical if i not in dense])
+        stored = index.passages(sorted(dense | lexical))
     highest = max(lexical.values(), default=0.0) or 1.0
 
     def fused(i: int) -> float:

@@ -26,7 +26,7 @@ from transformers import (
 from rag.embedding import Embedder
 from rag.generation import LocalGenerator
 from rag.index import open_index
-from rag.index.catalog import Source
+from rag.index.records import Source
 from rag.language_model import LanguageModel, convert_gguf
 from rag.models import bundled_file, resolve_language_model
 from rag.schema import Document, Span
@@ -47,7 +47,7 @@ class HashingEmbedder:
 
     dimension = DIMENSION
 
-    def embed_passages(self, texts, batch_size=32, on_progress=None):
+    def embed_passages(self, texts, on_progress=None):
         return np.stack([self.embed_question(text) for text in texts])
 
     def embed_question(self, question):

@@ -6,13 +6,15 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 wrong or missing model,
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from rag.errors import InputError, LockedError, ModelError, RagError, SettingsError
 from rag.settings import NAMES, Settings, load_settings
-from ui import commands
+from ui import commands, library
 
+Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _EXIT_CODES: dict[type[RagError], int] = {SettingsError: 2, InputError: 2, ModelError: 4, LockedError: 5}
 
 
@@ -48,25 +50,22 @@ def _parser() -> argparse.ArgumentParser:
         prog="rag", description="Answers questions from your own documents and shows the probability of every token."
     )
     actions = parser.add_subparsers(required=True, metavar="COMMAND")
-    place, model, retrieval = _place(), _language_model(), _retrieval()
+    place, model, retrieval, filters = _place(), _language_model(), _retrieval(), _filters()
 
-    ingest = actions.add_parser("ingest", parents=[place], help="read files and folders into a collection")
-    ingest.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    ingest.set_defaults(run=commands.ingest)
+    _add_library(actions, place, filters)
 
-    ask = actions.add_parser("ask", parents=[place, retrieval, model], help="answer questions from a collection")
+    ask = actions.add_parser(
+        "ask", parents=[place, retrieval, filters, model], help="answer questions from a collection"
+    )
     ask.add_argument("questions", nargs="+", metavar="QUESTION")
     ask.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end the answer before this text; repeatable"
     )
     ask.set_defaults(run=commands.ask)
 
-    search = actions.add_parser("search", parents=[place, retrieval], help="show the passages for a question")
+    search = actions.add_parser("search", parents=[place, retrieval, filters], help="show the passages for a question")
     search.add_argument("question", metavar="QUESTION")
     search.set_defaults(run=commands.search)
-
-    documents = actions.add_parser("documents", parents=[place], help="list the documents of a collection")
-    documents.set_defaults(run=commands.list_documents)
 
     evaluate = actions.add_parser("eval", help="ask many questions and measure").add_subparsers(
         required=True, metavar="WHAT"
@@ -106,9 +105,62 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _place() -> argparse.ArgumentParser:
+def _add_library(actions: Actions, place: argparse.ArgumentParser, filters: argparse.ArgumentParser) -> None:
+    """The commands about documents and collections."""
+    ingest = actions.add_parser("ingest", parents=[place], help="read files and folders into a collection")
+    ingest.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    ingest.add_argument("--tag", action="append", default=[], metavar="TAG", help="for all these files; repeatable")
+    ingest.add_argument("--watch", action="store_true", help="keep the collection in step until Ctrl-C")
+    ingest.set_defaults(run=library.ingest)
+
+    documents = actions.add_parser("documents", help="list, remove and tag the documents of a collection")
+    what = documents.add_subparsers(required=True, metavar="WHAT")
+    listing = what.add_parser("list", parents=[place, filters], help="every file, and why one could not be read")
+    listing.set_defaults(run=library.list_documents)
+    remove = what.add_parser("remove", parents=[place], help="forget files; what is on the disk stays there")
+    remove.add_argument("targets", nargs="+", metavar="PATH", help="a file, a folder, or a document's id")
+    remove.set_defaults(run=library.remove_documents)
+    tag = what.add_parser("tag", parents=[place], help="add and remove tags")
+    tag.add_argument("targets", nargs="+", metavar="PATH", help="a file, a folder, or a document's id")
+    tag.add_argument("--add", action="append", default=[], metavar="TAG")
+    tag.add_argument("--remove", action="append", default=[], metavar="TAG")
+    tag.set_defaults(run=library.tag_documents)
+
+    _add_collections(actions)
+    doctor = actions.add_parser("doctor", parents=[place], help="check a collection")
+    doctor.add_argument("--repair", action="store_true", help="mend what can be mended")
+    doctor.set_defaults(run=library.doctor)
+
+
+def _add_collections(actions: Actions) -> None:
+    place = _place(with_collection=False)
+    what = actions.add_parser("collections", help="list, make, carry and re-embed collections").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    what.add_parser("list", parents=[place], help="all of them").set_defaults(run=library.list_collections)
+    parts: list[tuple[str, Callable[[Settings, argparse.Namespace], int], str, list[str]]] = [
+        ("create", library.create_collection, "an empty one", ["NAME"]),
+        ("delete", library.delete_collection, "with all that it stores", ["NAME"]),
+        ("export", library.export_collection, "into one file", ["NAME", "FILE"]),
+        ("import", library.import_collection, "from one file", ["FILE", "NAME"]),
+        ("reembed", library.reembed_collection, "with the present embedder", ["NAME"]),
+    ]
+    for name, run, text, arguments in parts:
+        parser = what.add_parser(name, parents=[place], help=text)
+        for argument in arguments:
+            if argument == "NAME":
+                parser.add_argument("collection", metavar="NAME")
+            else:
+                parser.add_argument("file", type=Path, metavar="FILE")
+        if name == "delete":
+            parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.set_defaults(run=run)
+
+
+def _place(with_collection: bool = True) -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
-    flags.add_argument("--collection", metavar="NAME")
+    if with_collection:
+        flags.add_argument("--collection", metavar="NAME")
     flags.add_argument("--home", metavar="FOLDER", help="where collections and prepared models lie")
     flags.add_argument("--embedder", metavar="MODEL")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu")
@@ -121,6 +173,18 @@ def _retrieval() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
     flags.add_argument("--passages", metavar="K", help="how many passages to read")
     return flags
+
+
+def _filters() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    flags = parser.add_argument_group("which documents may answer (--since and --until once, the others repeatable)")
+    flags.add_argument("--folder", action="append", default=[], metavar="FOLDER", help="under this folder")
+    flags.add_argument("--type", action="append", default=[], metavar="SUFFIX", help="pdf, docx, ...")
+    flags.add_argument("--with-tag", action="append", default=[], metavar="TAG", help="with this tag")
+    flags.add_argument("--document", action="append", default=[], metavar="DOCUMENT", help="this path or id")
+    flags.add_argument("--since", metavar="DAY", help="YYYY-MM-DD, of the contents where they state one")
+    flags.add_argument("--until", metavar="DAY")
+    return parser
 
 
 def _language_model() -> argparse.ArgumentParser:

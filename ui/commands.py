@@ -1,52 +1,18 @@
 """What each command of `rag` does. Heavy modules are imported where they are used: `rag --help` must not load torch."""
 
-import argparse
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from rag.errors import SettingsError
 from rag.settings import NAMES, Settings
-from ui.terminal import printable
+from ui.library import filter_of
+from ui.output import Options, counted, err, out, print_json, status
 
 if TYPE_CHECKING:
     from rag.assistant import Assistant
     from rag.schema import SamplingParams
-
-Options = argparse.Namespace
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def ingest(settings: Settings, options: Options) -> int:
-    """`rag ingest PATH...`: 3 where some files could not be read."""
-    from ingest import pipeline
-
-    with _progress(options) as advance:
-        report = pipeline.ingest(settings, options.paths, advance)
-    if options.json:
-        _print_json(
-            {
-                name: getattr(report, name)
-                for name in ("added", "changed", "removed", "unchanged", "quarantined", "passages", "device")
-            }
-        )
-    else:
-        out.print(
-            f"Collection {settings.collection}: {len(report.added)} added, {len(report.changed)} changed, "
-            f"{len(report.removed)} removed, {report.unchanged} unchanged; {report.passages} new passages"
-            + (f", embedded on {report.device}." if report.device else ".")
-        )
-        for path, reason in report.quarantined.items():
-            err.print(printable(f"not read: {path}: {reason}"), markup=False)
-    return 3 if report.quarantined else 0
 
 
 def ask(settings: Settings, options: Options) -> int:
@@ -54,16 +20,16 @@ def ask(settings: Settings, options: Options) -> int:
     from rag import load_assistant
     from ui import terminal
 
-    params = sampling_params(settings, tuple(options.stop))
-    with _status(options, "loading the models"):
+    params, keep = sampling_params(settings, tuple(options.stop)), filter_of(options)
+    with status(options, "loading the models"):
         assistant = load_assistant(settings)
     if not options.quiet:
         _print_device(settings, assistant)
     for question in options.questions:
         if options.json:
-            _print_json(terminal.as_data(assistant.ask(question, params, settings.passages)))
+            print_json(terminal.as_data(assistant.ask(question, params, settings.passages, keep)))
         else:
-            terminal.show_answer(out, assistant.stream(question, params, settings.passages))
+            terminal.show_answer(out, assistant.stream(question, params, settings.passages, keep))
     return 0
 
 
@@ -73,29 +39,13 @@ def search(settings: Settings, options: Options) -> int:
     from rag.retrieval import retrieve
     from ui import terminal
 
+    keep = filter_of(options)
     index = open_collection(settings)
-    found = retrieve(index, load_embedder(settings).embed_question, options.question, settings.passages)
+    found = retrieve(index, load_embedder(settings).embed_question, options.question, settings.passages, keep)
     if options.json:
-        _print_json([terminal.as_data(passage) for passage in found])
+        print_json([terminal.as_data(passage) for passage in found])
     else:
         terminal.show_passages(out, found)
-    return 0
-
-
-def list_documents(settings: Settings, options: Options) -> int:
-    """`rag documents`: every file of the collection, quarantined ones with their reason."""
-    from rag.index.catalog import open_catalog
-
-    catalog = open_catalog(settings.collection_dir)
-    rows = [
-        {"path": s.path, "document": s.document_id, "bytes": s.size, "not_read": s.reason}
-        for s in catalog.sources().values()
-    ]
-    if options.json:
-        _print_json(rows)
-    for row in [] if options.json else rows:
-        reason = f" (not read: {row['not_read']})" if row["not_read"] else ""
-        out.print(printable(f"{row['path']}{reason}"), markup=False)
     return 0
 
 
@@ -105,11 +55,11 @@ def evaluate_answers(settings: Settings, options: Options) -> int:
     from rag.evaluation.run import run_answers
 
     params = sampling_params(settings, (), default_seed=0)
-    with _status(options, "loading the models"):
+    with status(options, "loading the models"):
         assistant = load_assistant(settings)
     if not options.quiet:
         _print_device(settings, assistant)
-    with _progress(options) as advance:
+    with counted(options) as advance:
         result = run_answers(
             assistant,
             options.data,
@@ -119,7 +69,7 @@ def evaluate_answers(settings: Settings, options: Options) -> int:
             lambda done, total: advance(done, total, "questions"),
         )
     if options.json:
-        _print_json(result)
+        print_json(result)
     else:
         for name, value in result["metrics"].items():
             out.print(f"{name:22} {'-' if value is None else format(value, '.3f')}")
@@ -160,7 +110,7 @@ def list_models(settings: Settings, options: Options) -> int:
         for name, preset in presets.items()
     ]
     if options.json:
-        _print_json(rows)
+        print_json(rows)
         return 0
     for row in rows:
         out.print(f"[bold]{row['kind']}[/bold] {row['name']}{'' if row['here'] else '  (not fetched)'}")
@@ -174,7 +124,7 @@ def prepare_models(settings: Settings, options: Options) -> int:
     from rag import models
     from rag.language_model import convert_gguf
 
-    with _status(options, "preparing the bundled models (once per machine)"):
+    with status(options, "preparing the bundled models (once per machine)"):
         models.resolve_embedder("embedded", settings.models_dir)
         folder = models.resolve_language_model("embedded", settings.models_dir, convert_gguf)
     out.print(f"Bundled models are ready; the language model lies in {folder}", markup=False)
@@ -211,7 +161,7 @@ def verify_models(settings: Settings, options: Options) -> int:
 def show_settings(settings: Settings, options: Options) -> int:
     """`rag config show`: each value and where it came from."""
     if options.json:
-        _print_json({n: {"value": _plain(getattr(settings, n)), "source": settings.sources[n]} for n in NAMES})
+        print_json({n: {"value": _plain(getattr(settings, n)), "source": settings.sources[n]} for n in NAMES})
         return 0
     for name in NAMES:
         out.print(f"{name:22} {getattr(settings, name)!s:40} {settings.sources[name]}", markup=False)
@@ -241,27 +191,3 @@ def _print_device(settings: Settings, assistant: "Assistant") -> None:
     err.print(
         f"language model {settings.language_model} on {assistant.generator.model.device}", markup=False, style="dim"
     )
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))  # not rich's: one line, never wrapped
-
-
-@contextmanager
-def _status(options: Options, text: str) -> Iterator[None]:
-    if options.quiet or not err.is_terminal:
-        yield
-        return
-    with err.status(text):
-        yield
-
-
-@contextmanager
-def _progress(options: Options) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on stderr: `advance(done, total, what is next)`."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=options.quiet, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total, what: progress.update(
-            task, completed=done, total=total, description=printable(what[:40])
-        )

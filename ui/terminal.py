@@ -83,9 +83,9 @@ def show_passages(console: Console, passages: Sequence[RetrievedPassage]) -> Non
     """Print passages, best first, with every score named for what it is."""
     for retrieved in passages:
         passage = retrieved.passage
-        page = f", page {passage.page}" if passage.page else ""
+        place = f", {passage.place}" if passage.place else ""
         title, source = escape(printable(passage.title)), escape(printable(passage.source))
-        console.print(f"[bold]\\[{retrieved.rank}][/bold] {title}{page}  [dim]{source}[/dim]")
+        console.print(f"[bold]\\[{retrieved.rank}][/bold] {title}{place}  [dim]{source}[/dim]")
         dense = "-" if retrieved.dense is None else f"{retrieved.dense:.2f}"
         lexical = "-" if retrieved.lexical is None else f"{retrieved.lexical:.1f}"
         console.print(f"    fused {retrieved.fused:.2f}, cosine {dense}, BM25 {lexical}", style="dim")

@@ -111,7 +111,7 @@ def _describe(answer: Answer) -> Row:
             {
                 "rank": p.rank,
                 "source": p.passage.source,
-                "page": p.passage.page,
+                "place": p.passage.place,
                 "id": p.passage.id,
                 "fused": p.fused,
                 "dense": p.dense,

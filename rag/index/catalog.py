@@ -6,221 +6,243 @@ reused. Deleted text is overwritten (`secure_delete`). Knows nothing of similari
 
 import hashlib
 import json
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
-from rag.errors import CollectionError, LockedError
-from rag.schema import Document, Passage, Span
-
-FILE = "catalog.sqlite"
-FORMAT = "1"
-_BUSY_SECONDS = 30
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE documents (
-    id TEXT PRIMARY KEY, title TEXT NOT NULL, media_type TEXT NOT NULL, text TEXT NOT NULL, page_starts TEXT NOT NULL
-);
-CREATE TABLE sources (
-    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    document_id TEXT REFERENCES documents (id),
-    reason TEXT  -- why the file could not be read the last time; a document is then what was read before
-);
-CREATE INDEX sources_by_document ON sources (document_id);
-CREATE TABLE passages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, document_id TEXT NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
-    text TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, page INTEGER, heading_path TEXT NOT NULL
-);
-CREATE INDEX passages_by_document ON passages (document_id);
-CREATE TABLE vectors (
-    passage_id INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE, vector BLOB NOT NULL  -- float32
-);
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file as it was when it was last read: what tells whether it changed since."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    document_id: str | None = None
-    reason: str | None = None
-
-
-@contextmanager
-def _as_sentences(path: Path) -> Iterator[None]:
-    """SQLite's errors as errors that a person can act on."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise LockedError(f"{path} is in use by another process; try again when it is done.") from error
-        raise CollectionError(f"{path} cannot be used ({error}); check the disk and its permissions.") from error
-    except sqlite3.DatabaseError as error:
-        raise CollectionError(f"{path} is not a readable catalogue ({error}); restore it from a copy.") from error
+from rag.index.database import FILE, Database
+from rag.index.filters import conditions
+from rag.index.records import (
+    EMPTY,
+    NO_VECTORS,
+    Changes,
+    Ids,
+    Source,
+    State,
+    Vectors,
+    as_blocks,
+    as_ids,
+    checksum,
+    place,
+)
+from rag.schema import Document, Filter, Passage, Span
 
 
 class Catalog:
-    """One SQLite connection to a collection's catalogue."""
+    """An open catalogue."""
 
     def __init__(self, folder: Path) -> None:
         """Open the catalogue in `folder`, creating it where there is none. Raises `CollectionError`."""
         self.path = folder / FILE
-        # The web page's sessions share this connection, one at a time.
-        with _as_sentences(self.path):
-            self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        for pragma in ("foreign_keys=ON", "secure_delete=ON", "synchronous=FULL"):
-            self._execute(f"PRAGMA {pragma}")
-        if not self._has_tables():
-            self._create()
-        if (found := self.meta("format")) != FORMAT:
-            raise CollectionError(
-                f"{self.path} has format {found}, this program reads {FORMAT}; ingest into a new collection."
-            )
-
-    def _has_tables(self) -> bool:
-        return self._execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is not None
-
-    def _create(self) -> None:
-        with self.transaction():
-            if not self._has_tables():  # another process may have been first
-                for statement in _SCHEMA.split(";\n"):
-                    self._execute(statement)
-                self.set_meta("format", FORMAT)
-
-    def _execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
-        with _as_sentences(self.path):
-            return self._db.execute(sql, parameters)
-
-    def _rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query, one at a time."""
-        with _as_sentences(self.path):
-            yield from self._db.execute(sql, parameters)
+        self.db = Database(self.path)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
+        """Close the file."""
+        self.db.close()
 
-    @contextmanager
-    def transaction(self, write: bool = True) -> Iterator[None]:
+    def transaction(self, write: bool = True) -> AbstractContextManager[None]:
         """One state for all reads in the block; what it writes is all or nothing, and durable when the block ends."""
-        self._execute("BEGIN IMMEDIATE" if write else "BEGIN")
-        try:
-            yield
-            self._execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # some errors have rolled back already
-                self._db.rollback()
-            raise
+        return self.db.transaction(write)
 
-    # meta
+    # what it is and how far it has come
 
     def meta(self, key: str) -> str | None:
         """A value about the collection, or None."""
-        row = self._execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
+        value: str | None = self.db.value("SELECT value FROM meta WHERE key = ?", (key,))
+        return value
 
     def set_meta(self, key: str, value: str) -> None:
         """Record a value about the collection."""
-        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def state(self) -> tuple[int, int]:
-        """(number of passages, highest id ever given): equal where no passage came or went, since ids are not reused.
+    def embedder(self) -> dict[str, str]:
+        """The recorded identity of the embedder; empty in a collection that nobody has written to."""
+        rows = self.db.rows("SELECT substr(key, 10), value FROM meta WHERE key GLOB 'embedder_*'")
+        return dict(rows)
 
-        One addition and one removal cannot cancel out: the addition raises the highest id.
-        """
-        count = self._execute("SELECT count(*) FROM passages").fetchone()[0]
-        highest = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'passages'").fetchone()
-        return count, highest[0] if highest else 0
+    def set_embedder(self, identity: dict[str, str | int]) -> None:
+        """Record the embedder whose vectors are stored."""
+        for key, value in identity.items():
+            self.set_meta(f"embedder_{key}", str(value))
+
+    def state(self) -> State:
+        """The present state."""
+        row = self.db.execute("SELECT seq, token FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
+        return State(*row) if row else EMPTY
+
+    def changes_since(self, state: State) -> Changes | None:
+        """What came and went since a state; None where this catalogue never was in it."""
+        if state != EMPTY and self.db.value("SELECT token FROM changes WHERE seq = ?", (state.seq,)) != state.token:
+            return None
+        ranges: dict[int, list[tuple[int, int]]] = {0: [], 1: []}
+        for added, first, last in self.db.rows(
+            "SELECT added, first, last FROM changes WHERE seq > ? AND first IS NOT NULL ORDER BY seq", (state.seq,)
+        ):
+            ranges[added].append((first, last))
+        return Changes(added=tuple(ranges[1]), removed=tuple(ranges[0]))
+
+    def everything(self) -> Changes:
+        """All that is stored, as if it had just come."""
+        return Changes(added=((1, 2**62),), removed=())
+
+    def count(self) -> int:
+        """How many passages are stored."""
+        number: int = self.db.value("SELECT count(*) FROM passages")
+        return number
 
     def fingerprint(self) -> str:
         """The sha256 over all documents and the state of the passages: equal where a question reads the same."""
-        ids = [row[0] for row in self._rows("SELECT id FROM documents ORDER BY id")]
+        ids = [row[0] for row in self.db.rows("SELECT id FROM documents ORDER BY id")]
         return hashlib.sha256(json.dumps([ids, self.state()]).encode()).hexdigest()
+
+    def log(self, added: bool, first: int | None, last: int | None) -> None:
+        """Note that passages with ids in a range came or went: the catalogue is in another state from here on."""
+        row = (secrets.token_hex(8), added, first, last)
+        self.db.execute("INSERT INTO changes (token, added, first, last) VALUES (?, ?, ?, ?)", row)
 
     # writing
 
     def put_document(
-        self, document: Document, spans: Sequence[Span], vectors: npt.NDArray[np.float32], source: Source
+        self, document: Document, spans: Sequence[Span], vectors: Vectors, source: Source, reader: str = ""
     ) -> None:
-        """Store a document, its passages and their vectors (n, dimension), and the file that it was read from."""
+        """Store a document, its passages with their vectors (n, dimension), and the file that it was read from.
+
+        `reader` is the version of parsers and chunker. A document of this id that is stored already is replaced.
+        """
+        identity = (document.id, document.title, document.media_type)
+        contents = (document.text, json.dumps(document.places), document.unit, document.date)
+        row = (*identity, *contents, json.dumps(dict(document.dropped)), reader)
         with self.transaction():
-            self._execute(
-                "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
-                (document.id, document.title, document.media_type, document.text, json.dumps(document.page_starts)),
-            )
-            for span, vector in zip(spans, vectors, strict=True):
-                text = document.text[span.start : span.end]
-                row = (document.id, text, span.start, span.end, span.page, json.dumps(span.heading_path))
-                inserted = self._execute(
-                    'INSERT INTO passages (document_id, text, start, "end", page, heading_path)'
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    row,
-                )
-                blob = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-                self._execute("INSERT INTO vectors VALUES (?, ?)", (inserted.lastrowid, blob))
-            self._replace_source(source)
+            self.db.drop_next_tables()  # made for what was stored before
+            self.delete_document(document.id)
+            self.db.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self.put_passages("", document, spans, vectors)
+            self.log(True, *self._range_of(document.id))
+            self._put_source(source)
+
+    def put_passages(self, prefix: str, document: Document, spans: Sequence[Span], vectors: Vectors) -> None:
+        """Insert a document's passages into the tables of this prefix, inside a transaction."""
+        highest = self.db.value("SELECT seq FROM sqlite_sequence WHERE name = ?", (f"{prefix}passages",)) or 0
+        self.db.execute_many(
+            f"INSERT INTO {prefix}passages VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (highest + n, document.id, document.text[span.start : span.end], *place(span))
+                for n, span in enumerate(spans, start=1)
+            ),
+        )
+        blobs = [np.ascontiguousarray(vector, dtype="<f4").tobytes() for vector in vectors]
+        self.db.execute_many(
+            f"INSERT INTO {prefix}vectors VALUES (?, ?)",
+            ((highest + n, blob) for n, (_, blob) in enumerate(zip(spans, blobs, strict=True), start=1)),
+        )
+        row = (document.id, checksum(document, [place(span) for span in spans], blobs))
+        self.db.execute(f"INSERT INTO {prefix}checksums VALUES (?, ?)", row)
 
     def put_source(self, source: Source) -> None:
         """Record a file whose document is stored already, or that is quarantined."""
         with self.transaction():
-            self._replace_source(source)
+            self._put_source(source)
 
-    def remove_source(self, path: str) -> None:
-        """Forget a file, and its document where no other file holds the same contents."""
+    def move_source(self, former: str, source: Source) -> None:
+        """Record that a file lies elsewhere now; its tags go with it."""
         with self.transaction():
-            former = self._document_of(path)
-            self._execute("DELETE FROM sources WHERE path = ?", (path,))
-            self._drop_if_unused(former)
+            self.db.execute("DELETE FROM sources WHERE path = ?", (source.path,))
+            self.db.execute("UPDATE sources SET path = ? WHERE path = ?", (source.path, former))
+            self._put_source(source)
 
-    def _replace_source(self, source: Source) -> None:
-        former = self._document_of(source.path)
-        self._execute(
-            "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?)",
-            (source.path, source.size, source.mtime_ns, source.document_id, source.reason),
+    def remove_sources(self, paths: Iterable[str]) -> None:
+        """Forget files, and each document that no other file holds the contents of."""
+        with self.transaction():
+            for path in paths:
+                former = self.document_of(path)
+                self.db.execute("DELETE FROM sources WHERE path = ?", (path,))
+                self._drop_if_unused(former)
+
+    def tag(self, paths: Iterable[str], add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Add and remove tags of those of these files that are stored."""
+        added, removed = list(add), list(remove)
+        with self.transaction():
+            for path in paths:
+                self.db.execute_many(
+                    "INSERT OR IGNORE INTO tags SELECT path, ? FROM sources WHERE path = ?",
+                    ((tag, path) for tag in added),
+                )
+                self.db.execute_many("DELETE FROM tags WHERE path = ? AND tag = ?", ((path, tag) for tag in removed))
+
+    def _put_source(self, source: Source) -> None:
+        former = self.document_of(source.path)
+        row = (source.path, source.size, source.mtime_ns, source.document_id, source.reason, source.read_ns)
+        self.db.execute(
+            "INSERT INTO sources VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET size = excluded.size,"
+            " mtime_ns = excluded.mtime_ns, document_id = excluded.document_id, reason = excluded.reason,"
+            " read_ns = excluded.read_ns",
+            row,
         )
         self._drop_if_unused(former)
 
-    def _document_of(self, path: str) -> str | None:
-        row = self._execute("SELECT document_id FROM sources WHERE path = ?", (path,)).fetchone()
-        return row[0] if row else None
-
     def _drop_if_unused(self, document_id: str | None) -> None:
-        self._execute(
-            "DELETE FROM documents WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM sources WHERE document_id = ?1)",
-            (document_id,),
-        )
+        if document_id and not self.db.value("SELECT 1 FROM sources WHERE document_id = ?", (document_id,)):
+            self.delete_document(document_id)
+
+    def delete_document(self, document_id: str) -> None:
+        """Delete a document with its passages, inside a transaction."""
+        if self.has_document(document_id):
+            self.log(False, *self._range_of(document_id))
+            self.db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
+
+    def _range_of(self, document_id: str) -> tuple[int | None, int | None]:
+        first, last = self.db.execute(
+            "SELECT min(id), max(id) FROM passages WHERE document_id = ?", (document_id,)
+        ).fetchone()
+        return first, last
 
     # reading
 
     def has_document(self, document_id: str) -> bool:
         """Whether these contents are stored."""
-        return self._execute("SELECT 1 FROM documents WHERE id = ?", (document_id,)).fetchone() is not None
+        return self.db.value("SELECT 1 FROM documents WHERE id = ?", (document_id,)) is not None
+
+    def document_of(self, path: str) -> str | None:
+        """The id of the document that was read from a file."""
+        document_id: str | None = self.db.value("SELECT document_id FROM sources WHERE path = ?", (path,))
+        return document_id
+
+    def readers(self, ids: Iterable[str] | None = None) -> dict[str, str]:
+        """The version of parsers and chunker that read each document, or each of these, by its id."""
+        chosen = "" if ids is None else "WHERE id IN (SELECT value FROM json_each(?))"
+        parameters = () if ids is None else (json.dumps(list(ids)),)
+        return dict(self.db.rows(f"SELECT id, reader FROM documents {chosen}", parameters))
 
     def sources(self) -> dict[str, Source]:
         """All files, by path."""
-        rows = self._rows("SELECT path, size, mtime_ns, document_id, reason FROM sources ORDER BY path")
+        rows = self.db.rows("SELECT path, size, mtime_ns, document_id, reason, read_ns FROM sources ORDER BY path")
         return {row[0]: Source(*row) for row in rows}
 
-    def documents(self) -> Iterator[Document]:
-        """All documents with their text, by their first path."""
-        rows = self._rows(
-            "SELECT d.id, json_group_array(s.path), d.title, d.media_type, d.text, d.page_starts"
-            " FROM documents d JOIN sources s ON s.document_id = d.id GROUP BY d.id ORDER BY min(s.path)"
+    def documents(self, ids: Iterable[str] | None = None) -> Iterator[Document]:
+        """All documents with their text, or those of these ids, by their first path."""
+        chosen = "" if ids is None else "WHERE d.id IN (SELECT value FROM json_each(?))"
+        rows = self.db.rows(
+            "SELECT d.id, json_group_array(s.path), d.title, d.media_type, d.text, d.places, d.unit, d.date, d.dropped"
+            f" FROM documents d LEFT JOIN sources s ON s.document_id = d.id {chosen}"
+            " GROUP BY d.id ORDER BY min(s.path), d.id",
+            () if ids is None else (json.dumps(list(ids)),),
         )
-        for row in rows:
-            document_id, paths, title, media_type, text, page_starts = row
-            sources = tuple(sorted(json.loads(paths)))
-            yield Document(document_id, sources, title, media_type, text, tuple(json.loads(page_starts)))
+        for document_id, paths, title, media_type, text, places, unit, date, dropped in rows:
+            yield Document(
+                id=document_id,
+                sources=tuple(sorted(path for path in json.loads(paths) if path)),
+                title=title,
+                media_type=media_type,
+                text=text,
+                places=tuple((offset, number) for offset, number in json.loads(places)),
+                unit=unit,
+                date=date,
+                dropped=MappingProxyType(json.loads(dropped)),
+            )
 
     def passages(self, ids: Sequence[int]) -> dict[int, Passage]:
         """The passages of these ids that are stored, by id."""
@@ -228,38 +250,50 @@ class Catalog:
 
     def stream_passages(self, ids: Sequence[int]) -> Iterator[Passage]:
         """The passages of these ids that are stored, one at a time."""
-        rows = self._rows(
+        rows = self.db.rows(
             "SELECT p.id, p.document_id, (SELECT min(path) FROM sources WHERE document_id = p.document_id), d.title,"
-            ' p.text, p.start, p."end", p.page, p.heading_path'
+            ' p.text, p.start, p."end", d.unit, p.first, p.last, p.heading_path'
             " FROM json_each(?) wanted JOIN passages p ON p.id = wanted.value JOIN documents d ON d.id = p.document_id",
             (json.dumps(list(ids)),),
         )
-        for row in rows:
-            passage_id, document_id, source, title, text, start, end, page, headings = row
-            heading_path = tuple(json.loads(headings))
-            yield Passage(passage_id, document_id, source, title, text, start, end, page, heading_path)
+        for number, document_id, source, title, text, start, end, unit, first, last, headings in rows:
+            path = tuple(json.loads(headings))
+            yield Passage(number, document_id, source, title, text, start, end, unit, first, last, path)
 
-    def passage_ids(self) -> npt.NDArray[np.int64]:
+    def texts(self, first: int, last: int) -> Iterator[tuple[int, str]]:
+        """(id, text) of the passages with ids in a range, both ends included."""
+        return self.db.rows("SELECT id, text FROM passages WHERE id BETWEEN ? AND ? ORDER BY id", (first, last))
+
+    def passage_ids(self) -> Ids:
         """The ids of all passages, ascending."""
-        rows = self._rows("SELECT passage_id FROM vectors ORDER BY passage_id")
-        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+        return as_ids(self.db.rows("SELECT passage_id FROM vectors ORDER BY passage_id"))
 
-    def vectors_after(self, highest: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Ids (n,) and vectors (n, dimension) of all passages with an id above `highest`, ids ascending."""
-        rows = self._rows("SELECT passage_id, vector FROM vectors WHERE passage_id > ? ORDER BY passage_id", (highest,))
-        ids: list[int] = []
-        blobs = bytearray()
-        for passage_id, blob in rows:
-            ids.append(passage_id)
-            blobs += blob
-        matrix = np.frombuffer(bytes(blobs), dtype="<f4").reshape(len(ids), -1 if ids else 0)
-        return np.array(ids, dtype=np.int64), matrix.astype(np.float32, copy=False)
-
-
-def open_catalog(folder: Path) -> Catalog:
-    """The catalogue of a collection that is there. Raises `CollectionError`."""
-    if not (folder / FILE).is_file():
-        raise CollectionError(
-            f"There is no collection {folder.name!r} in {folder.parent}; make it with: rag ingest PATH"
+    def matching(self, keep: Filter) -> Ids:
+        """The ids of the passages whose documents a filter keeps, ascending."""
+        condition, values = conditions(keep)
+        return as_ids(
+            self.db.rows(
+                "SELECT id FROM passages WHERE document_id IN (SELECT d.id FROM sources s"
+                f" JOIN documents d ON d.id = s.document_id WHERE {condition}) ORDER BY id",
+                values,
+            )
         )
-    return Catalog(folder)
+
+    def vectors(self, ids: Sequence[int]) -> tuple[Ids, Vectors]:
+        """Ids (n,) and vectors (n, dimension) of those of these passages that are stored, ids ascending."""
+        rows = self.db.rows(
+            "SELECT passage_id, vector FROM vectors WHERE passage_id IN (SELECT value FROM json_each(?))"
+            " ORDER BY passage_id",
+            (json.dumps(list(ids)),),
+        )
+        blocks = list(as_blocks(rows)) or [NO_VECTORS]
+        return np.concatenate([ids for ids, _ in blocks]), np.concatenate([vectors for _, vectors in blocks])
+
+    def vectors_between(self, first: int, last: int) -> Iterator[tuple[Ids, Vectors]]:
+        """Blocks of ids (n,) and vectors (n, dimension) of the passages with ids in a range, both ends included."""
+        return as_blocks(
+            self.db.rows(
+                "SELECT passage_id, vector FROM vectors WHERE passage_id BETWEEN ? AND ? ORDER BY passage_id",
+                (first, last),
+            )
+        )

@@ -1,0 +1,138 @@
+"""Collections as a whole: list, delete, and carry from machine to machine in one file."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag.errors import CollectionError
+from rag.index.catalog import Catalog
+from rag.index.checking import damage, problems
+from rag.index.database import FILE
+from rag.index.filters import DAY, conditions
+from rag.index.local import LocalIndex, open_catalog
+from rag.index.vectors import kind_for, sync_folder
+from rag.schema import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a collection holds."""
+
+    name: str
+    documents: int
+    passages: int
+    quarantined: int
+    embedder: str
+    index: str  # the kind of FAISS index
+    size: int  # bytes on disk
+
+
+def summaries(collections: Path) -> Iterator[Summary]:
+    """All collections in a folder, by name. Raises `CollectionError` for one that cannot be read."""
+    for folder in sorted(collections.glob("[!.]*")):
+        if (folder / FILE).is_file():
+            with contextlib.closing(open_catalog(folder)) as catalog:
+                yield _summary(folder, catalog)
+
+
+def _summary(folder: Path, catalog: Catalog) -> Summary:
+    sources = catalog.sources().values()
+    count = catalog.count()
+    return Summary(
+        name=folder.name,
+        documents=len({source.document_id for source in sources if source.document_id}),
+        passages=count,
+        quarantined=sum(1 for source in sources if source.reason),
+        embedder=catalog.meta("embedder_name") or "",
+        index=kind_for(count),
+        size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A file of a collection."""
+
+    path: str
+    document: str | None  # id
+    media_type: str | None
+    date: str | None  # of the contents, or of the file
+    size: int  # bytes
+    passages: int
+    tags: tuple[str, ...]
+    dropped: Mapping[str, int]  # characters left out, by reason
+    not_read: str | None  # why the file could not be read the last time
+
+
+def holdings(catalog: Catalog, keep: Filter) -> Iterator[Holding]:
+    """The files that a filter keeps, by path."""
+    condition, values = conditions(keep)
+    rows = catalog.db.rows(
+        f"SELECT s.path, s.document_id, d.media_type, {DAY}, s.size,"
+        " (SELECT count(*) FROM passages WHERE document_id = d.id),"
+        " (SELECT json_group_array(tag) FROM tags WHERE path = s.path), coalesce(d.dropped, '{}'), s.reason"
+        f" FROM sources s LEFT JOIN documents d ON d.id = s.document_id WHERE {condition} ORDER BY s.path",
+        values,
+    )
+    for path, document, media_type, date, size, passages, tags, dropped, reason in rows:
+        lists = tuple(json.loads(tags)), json.loads(dropped)
+        yield Holding(path, document, media_type, date, size, passages, *lists, reason)
+
+
+def delete(folder: Path) -> None:
+    """Delete a collection. Raises `CollectionError` where there is none, `LockedError` where it is being written to."""
+    index = LocalIndex(open_catalog(folder))
+    with contextlib.closing(index), index.locked():
+        doomed = folder.with_name(f".{folder.name}.deleted")
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)  # at once: half a collection is never seen
+    shutil.rmtree(doomed)
+
+
+def export(folder: Path, file: Path) -> None:
+    """Write a collection into one new file: its catalogue, of which all else can be made. Raises `CollectionError`."""
+    if file.exists():
+        raise CollectionError(f"{file} is there already; name another file.")
+    aside = file.with_name(f"{file.name}.new")
+    aside.unlink(missing_ok=True)
+    with contextlib.closing(open_catalog(folder)) as catalog:
+        catalog.db.execute("VACUUM INTO ?", (str(aside),))  # one committed state, without traces of what was deleted
+    aside.chmod(0o600)
+    with aside.open("rb") as written:
+        os.fsync(written.fileno())
+    aside.rename(file)
+    sync_folder(file.absolute().parent)
+
+
+def import_(file: Path, folder: Path) -> None:
+    """Make a new collection of an exported file, which is checked first. Raises `CollectionError`."""
+    if folder.exists():
+        raise CollectionError(f"There is a collection {folder.name!r} already; choose another name (--collection).")
+    if not file.is_file():
+        raise CollectionError(f"There is no file {file}; check the path.")
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = folder.with_name(f".{folder.name}.importing")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(mode=0o700)
+    try:
+        shutil.copyfile(file, aside / FILE)
+        _check(aside, file)
+        with contextlib.closing(LocalIndex(Catalog(aside))) as index, index.writing():
+            pass  # which makes the word index
+        aside.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check(folder: Path, file: Path) -> None:
+    with contextlib.closing(Catalog(folder)) as catalog:
+        damaged = (damage(catalog, document) for document in catalog.documents())
+        reason = next((why for why in (*problems(catalog), *damaged) if why), None)
+        if reason or not catalog.embedder():
+            reason = reason or "it names no embedder"
+            raise CollectionError(f"{file} is not a whole export of a collection ({reason}); export it again.")
