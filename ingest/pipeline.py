@@ -269,7 +269,8 @@ def _sync(
         work = plan(index.catalog, files, roots)
         Sync(index, reader, embed, report, on_progress).run(work)
         if tags:
-            index.catalog.tag((str(file.path) for file in files), add=tags)
+            found = {str(file.path) for file in files}
+            index.catalog.tag(found.intersection(index.catalog.sources()), add=tags)
         report.index = index.kind
 
 

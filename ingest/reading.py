@@ -4,6 +4,7 @@ A file that crashes the child, or takes too much memory or time, is a `ParseErro
 new child. The two talk in JSON: nothing that the child says is executed.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -84,12 +85,11 @@ class Reader:
     def _ask(self, request: bytes) -> bytes:
         try:
             child = self._start()
-            if child.stdin:
-                child.stdin.write(request)
-                child.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # what comes back instead of an answer says why it ended
+                if child.stdin:
+                    child.stdin.write(request)
+                    child.stdin.flush()
             return self._receive(child)
-        except BrokenPipeError:
-            return self._receive(child)  # which says why it ended
         except BaseException:
             self.close()  # an answer that comes too late must not be taken for the next file's
             raise

@@ -17,6 +17,9 @@ from ingest.parsing import parse
 from rag.errors import ModelError, ParseError
 
 
+_MAX_WRITTEN = 1_000_000  # bytes to a file: nothing but what it says before it crashes
+
+
 def main(embedder_folder: str, memory: int, seconds: int) -> None:
     """Say whether the embedder can be read; then answer requests under limits: bytes of memory, seconds a file."""
     # What a library prints must not get between the answers.
@@ -29,7 +32,7 @@ def main(embedder_folder: str, memory: int, seconds: int) -> None:
         return
     _say(answers, {})
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_WRITTEN, _MAX_WRITTEN))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for request in sys.stdin:
         used = resource.getrusage(resource.RUSAGE_SELF)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class Catalog:
         """Open the catalogue in `folder`, creating it where there is none. Raises `CollectionError`."""
         self.path = folder / FILE
         self.db = Database(self.path)
+        if self.db.migrated:
+            self._add_checksums()
 
     def close(self) -> None:
         """Close the file."""
@@ -141,6 +144,14 @@ class Catalog:
         )
         row = (document.id, checksum(document, [place(span) for span in spans], blobs))
         self.db.execute(f"INSERT INTO {prefix}checksums VALUES (?, ?)", row)
+
+    def _add_checksums(self) -> None:
+        """For documents of a format that had none."""
+        with self.transaction():
+            for document in list(self.documents()):
+                places, _, blobs = self.stored_passages(document.id)
+                row = (document.id, checksum(document, places, blobs))
+                self.db.execute("INSERT OR IGNORE INTO checksums VALUES (?, ?)", row)
 
     def put_source(self, source: Source) -> None:
         """Record a file whose document is stored already, or that is quarantined."""
@@ -259,6 +270,17 @@ class Catalog:
         for number, document_id, source, title, text, start, end, unit, first, last, headings in rows:
             path = tuple(json.loads(headings))
             yield Passage(number, document_id, source, title, text, start, end, unit, first, last, path)
+
+    def stored_passages(self, document_id: str) -> tuple[list[tuple[Any, ...]], list[str], list[bytes]]:
+        """A document's passages as they are stored: columns of their places, texts, and bytes of their vectors."""
+        rows = list(
+            self.db.rows(
+                'SELECT start, "end", first, last, heading_path, text, vector FROM passages'
+                " LEFT JOIN vectors ON passage_id = id WHERE document_id = ? ORDER BY id",
+                (document_id,),
+            )
+        )
+        return [row[:5] for row in rows], [row[5] for row in rows], [row[6] for row in rows if row[6] is not None]
 
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str]]:
         """(id, text) of the passages with ids in a range, both ends included."""

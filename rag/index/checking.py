@@ -8,7 +8,6 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,7 @@ def check(index: LocalIndex, repair: bool) -> list[Finding]:
 
     With `repair`, what can be mended is; without, nothing is changed.
     """
-    with index.writing():
+    with index.writing() if repair else index.locked():
         findings = [*_access(index.folder, repair), *_tables(index.catalog), *_documents(index.catalog, repair)]
         findings += _orphans(index.catalog, repair)
         findings += _words(index, repair)
@@ -84,18 +83,6 @@ def _stored_checksum(catalog: Catalog, document_id: str) -> str | None:
     return value
 
 
-def _stored_passages(catalog: Catalog, document_id: str) -> tuple[list[tuple[Any, ...]], list[str], list[bytes]]:
-    """A document's passages as they are stored: columns of their places, texts, and bytes of their vectors."""
-    rows = list(
-        catalog.db.rows(
-            'SELECT start, "end", first, last, heading_path, text, vector FROM passages'
-            " LEFT JOIN vectors ON passage_id = id WHERE document_id = ? ORDER BY id",
-            (document_id,),
-        )
-    )
-    return [row[:5] for row in rows], [row[5] for row in rows], [row[6] for row in rows if row[6] is not None]
-
-
 def _distrust(catalog: Catalog, document_id: str) -> None:
     """Have the next sync read a document's file again."""
     catalog.db.execute("UPDATE documents SET reader = '' WHERE id = ?", (document_id,))
@@ -103,7 +90,7 @@ def _distrust(catalog: Catalog, document_id: str) -> None:
 
 def damage(catalog: Catalog, document: Document) -> str | None:
     """What is wrong with a stored document; None where it is as it was stored."""
-    places, texts, blobs = _stored_passages(catalog, document.id)
+    places, texts, blobs = catalog.stored_passages(document.id)
     if len(blobs) != len(places):
         return f"{len(places)} passages have {len(blobs)} vectors"
     if checksum(document, places, blobs) != _stored_checksum(catalog, document.id):

@@ -91,6 +91,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Open it, make its tables where there are none, bring an older format up to date. Raises `CollectionError`."""
         self.path = path
+        self.migrated = False  # whether this opening brought an older format up to date
         # The web page's sessions share this connection, one at a time.
         with _as_sentences(path):
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -188,6 +189,7 @@ class Database:
                 self.execute("INSERT INTO meta VALUES ('format', ?)", (str(FORMAT),))
             elif found == 1:
                 self._from_1()
+                self.migrated = True
             elif found != FORMAT:
                 raise CollectionError(
                     f"{self.path} has format {found}, this program reads up to {FORMAT}; "
