@@ -31,7 +31,8 @@ def test_the_answer_stands_in_its_passage(row):
         document = parse(EXAMPLES / "documents" / relevant["document"])
         text = document.text
         if page := relevant.get("page"):
-            text = text[document.page_starts[page - 1] : [*document.page_starts, None][page]]
+            starts = [at for at, _ in document.places]
+            text = text[starts[page - 1] : [*starts, None][page]]
         assert squeezed(relevant["quote"]) in squeezed(text)
     assert row["answers"][0] in row["relevant"][0]["quote"]
 
@@ -39,7 +40,7 @@ def test_the_answer_stands_in_its_passage(row):
 def test_every_kind_of_document_is_there():
     found = {path.suffix for path in (EXAMPLES / "documents").rglob("*") if path.is_file()}
     assert found == {".md", ".html", ".txt", ".pdf"}
-    assert len(parse(EXAMPLES / "documents" / "annual-report-2024.pdf").page_starts) >= 4
+    assert len(parse(EXAMPLES / "documents" / "annual-report-2024.pdf").places) >= 4
 
 
 def test_the_pdf_is_what_its_script_makes(tmp_path):
