@@ -46,9 +46,7 @@ class Assistant:
         self.template = automatic if template == "auto" else template
         self._stop = choose_template(self.template, frame).stop
 
-    def ask(
-        self, question: str, params: SamplingParams | None = None, k: int = 3, keep: Filter = EVERYTHING
-    ) -> Answer:
+    def ask(self, question: str, params: SamplingParams | None = None, k: int = 3, keep: Filter = EVERYTHING) -> Answer:
         """Answer a question from the k best passages that a filter keeps. Raises `InputError` and `PromptError`."""
         *_, answer = self.stream(question, params, k, keep)
         if not isinstance(answer, Answer):

@@ -12,7 +12,7 @@ FILES = sorted(p for package in ("rag", "ingest", "ui") for p in (ROOT / package
 OWNERS = {
     "faiss": {"rag/index/vectors.py"},
     "tantivy": {"rag/index/lexical.py"},
-    "sqlite3": {"rag/index/catalog.py"},
+    "sqlite3": {"rag/index/database.py"},
     "sentence_transformers": {"rag/embedding.py"},
     "transformers": {"rag/language_model.py"},
     "torch": {f"rag/{name}.py" for name in ("embedding", "language_model", "generation", "sampling")},
@@ -29,12 +29,12 @@ OWNERS = {
     "semantic_text_splitter": {"ingest/chunking.py"},
 }
 SEES_ALL_STAGES = {"rag/assistant.py", "rag/evaluation/run.py", "rag/__init__.py"}
+INDEX = [path.relative_to(ROOT).as_posix() for path in (ROOT / "rag/index").glob("*.py")]
 # What a stage may use besides schema and errors.
 STAGES = {
     "rag/generation.py": {"rag.sampling", "rag.stopping", "rag.language_model"},
     "rag/retrieval.py": {"rag.index"},
-    "rag/index/__init__.py": {"rag.index"},
-    "rag/index/local.py": {"rag.index"},
+    **{name: {"rag.index"} for name in INDEX},
 }
 
 

@@ -1,39 +1,81 @@
-"""HTML -> Markdown text: headings, paragraphs, lists and tables stay; scripts, menus and page furniture go."""
+"""HTML -> Markdown text: finds the encoding, builds the tree, chooses the part that is the page's own."""
 
 import re
-from collections.abc import Iterator
 
 from lxml import etree
-from lxml import html as lxml_html
 
-from ingest.parsing.parsed import Parsed
+from ingest.parsing.html_walk import render, text_of
+from ingest.parsing.parsed import MAX_TAGS, Draft, Parsed, iso_day
 from ingest.parsing.text import decode
 from rag.errors import ParseError
 
-_HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
-_BLOCKS = {"p", "div", "section", "article", "main", "ul", "ol", "dl", "dt", "dd", "table", "blockquote", "pre", "body"}
-_BLOCKS |= {"figure", "figcaption", "address"}
-_DROPPED = {"script", "style", "noscript", "template", "nav", "aside", "iframe", "svg", "head"}
-_DROPPED |= {"button", "select", "textarea"}
-_FURNITURE = {"header", "footer"}  # of the page; inside an article they hold its title
-_DECLARED_ENCODING = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.IGNORECASE)
+_DECLARED_ENCODING = re.compile(rb"<meta[^>]{1,500}?charset=[\"']?([\w-]+)", re.IGNORECASE)
 _READ_AS_CP1252 = {"iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"}
-_MAX_DEPTH = 200
+_XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]{0,200}\?>")
+_POINT_APART = re.compile(r"^-\n\n(?=[^\n-])", re.MULTILINE)  # of a list whose points are paragraphs
+_MODIFIED = ("article:modified_time", "og:updated_time", "dcterms.modified", "dcterms:modified", "last-modified")
 
 
 def parse_html(content: bytes) -> Parsed:
     """The readable text of a page as Markdown; the part in `<main>` or a single `<article>` where there is one."""
-    text = _decode(content)
+    draft = Draft()
+    root = tree(_decode(content))
+    write_page(root, draft)
+    return draft.parsed(title_of(root), _modified(root))
+
+
+def tree(text: str) -> etree._Element:
+    """The root element. Raises `ParseError` where a page is nested or large beyond what the parser reads whole."""
+    if text.count("<") > MAX_TAGS:
+        raise ParseError(f"it has more than {MAX_TAGS // 1_000_000} million tags; split it")
+    parser = etree.HTMLParser(no_network=True, huge_tree=False, remove_comments=True, remove_pis=True)
     try:
-        root = lxml_html.document_fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))
-    except (etree.ParserError, etree.XMLSyntaxError) as error:
-        raise ParseError(f"its HTML cannot be parsed: {error}") from error
-    articles = root.xpath("//main") or root.xpath("//article")
-    body = articles[0] if len(articles) == 1 else root
-    lines = "".join(_render(body, 0, False)).split("\n")
-    blocks = re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in lines)).strip()
-    title = root.findtext(".//title") or next(iter(root.xpath("//h1//text()")), None)
-    return Parsed(blocks + "\n", title=title)
+        root = etree.fromstring(_XML_DECLARATION.sub("", text), parser)
+    except (etree.ParserError, etree.XMLSyntaxError, ValueError) as error:
+        raise ParseError("its HTML cannot be parsed") from error
+    # Where a limit is hit libxml2 stops and returns what it has; half a page would be read as a whole one.
+    if fatal := [entry.message for entry in parser.error_log if entry.level == etree.ErrorLevels.FATAL]:
+        deep = "depth" in fatal[0]
+        raise ParseError("its elements are nested too deep" if deep else "its HTML has a part that is too large")
+    if root is None:
+        raise ParseError("it holds no text")
+    return root
+
+
+def write_page(root: etree._Element, draft: Draft, furniture: bool = True) -> None:
+    """Write what a page says; where `furniture` is left out, what stands outside of its main part counts as that."""
+    body = root
+    if furniture:
+        articles = root.xpath("//main") or root.xpath("//article")
+        body = articles[0] if len(articles) == 1 else root
+        _drop_outside(body, draft)
+    text = render(body, draft, not root.xpath("//style | //link[@rel='stylesheet']"), furniture)
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in text.split("\n")))
+    draft.write(_POINT_APART.sub("- ", text).strip() + "\n")
+
+
+def title_of(root: etree._Element) -> str | None:
+    """The page's title, else its first heading."""
+    heading = next(iter(root.xpath("//h1")), None)
+    return root.findtext(".//title") or (text_of(heading) if heading is not None else None)
+
+
+def _modified(root: etree._Element) -> str | None:
+    """The day of the last change, where the page's head states one."""
+    for meta in root.iter("meta"):
+        name = meta.get("property") or meta.get("name") or meta.get("http-equiv") or meta.get("itemprop") or ""
+        if name.lower() in (*_MODIFIED, "datemodified") and (day := iso_day(meta.get("content"))):
+            return day
+    return None
+
+
+def _drop_outside(body: etree._Element, draft: Draft) -> None:
+    for node in (body, *body.iterancestors()):
+        parent = node.getparent()
+        for sibling in parent if parent is not None else ():
+            if sibling is not node and sibling.tag != "head":
+                draft.drop("boilerplate", text_of(sibling))
+            draft.drop("boilerplate", sibling.tail or "")
 
 
 def _decode(content: bytes) -> str:
@@ -47,50 +89,3 @@ def _decode(content: bytes) -> str:
         except (LookupError, UnicodeError):
             continue
     return decode(content)
-
-
-def _render(element: etree._Element, depth: int, preformatted: bool) -> Iterator[str]:
-    """An element's own text as Markdown, without its tail."""
-    tag = element.tag if isinstance(element.tag, str) else ""  # comments have a function here
-    if not tag or tag in _DROPPED or (tag in _FURNITURE and not _inside_article(element)):
-        return
-    if depth > _MAX_DEPTH:
-        raise ParseError(f"its elements are nested more than {_MAX_DEPTH} deep")
-    if tag == "br":
-        yield "\n"
-    elif tag == "tr":
-        yield from _row(element, depth)
-    elif tag in _HEADINGS:
-        yield f"\n\n{_HEADINGS[tag]} {_one_line(element, depth)}\n\n"
-    elif tag == "li":
-        yield "\n- "
-        yield from _content(element, depth, preformatted)
-    else:
-        around = "\n\n" if tag in _BLOCKS else ""
-        yield around
-        yield from _content(element, depth, preformatted or tag == "pre")
-        yield around
-
-
-def _content(element: etree._Element, depth: int, preformatted: bool) -> Iterator[str]:
-    """The text and children of an element; outside of `<pre>` line breaks in the source are only blanks."""
-    for text, child in [(element.text, None), *((child.tail, child) for child in element)]:
-        if child is not None:
-            yield from _render(child, depth + 1, preformatted)
-        yield (text or "") if preformatted else re.sub(r"\s+", " ", text or "")
-
-
-def _row(row: etree._Element, depth: int) -> Iterator[str]:
-    """A table's row as `| a | b |`; a row of header cells is underlined as Markdown does."""
-    cells = [cell for cell in row if cell.tag in ("td", "th")]
-    yield "\n| " + " | ".join(_one_line(cell, depth) for cell in cells) + " |"
-    if cells and all(cell.tag == "th" for cell in cells):
-        yield "\n|" + "---|" * len(cells)
-
-
-def _one_line(element: etree._Element, depth: int) -> str:
-    return " ".join("".join(_content(element, depth, False)).split())
-
-
-def _inside_article(element: etree._Element) -> bool:
-    return any(parent.tag in ("main", "article") for parent in element.iterancestors())

@@ -1,5 +1,6 @@
 """What every parser returns, and the draft that it writes into: text, places, and an account of what was left out."""
 
+import datetime
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from types import MappingProxyType
 from rag.errors import ParseError
 
 MAX_CHARACTERS = 10_000_000  # some five thousand pages; more is no document that a person reads
+MAX_TAGS = 4_000_000  # of HTML or XML that is read as a tree, some 0.2 KB each
 # What neither SQLite's text nor a page can show: NUL and other control characters, lone surrogates.
 _UNSTORABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 # Characters that nobody sees and a model reads: zero-width blanks, marks of direction, tags. The joiners U+200C and
@@ -17,6 +19,9 @@ _INVISIBLE = re.compile(
     "[\u200b\u2060-\u2064\ufeff\u180e\u202a-\u202e\u2066-\u2069\u200e\u200f\U000e0000-\U000e007f]"
     "|(?<![^\x00-\u024f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\u024f])"
 )
+_MARKDOWN = re.compile(r"^( {0,3})(?=#{1,6}[ \t]|```|~~~)", re.MULTILINE)  # what the chunker would take for structure
+_DAY = re.compile(r"\s*(?:D:)?(\d{4})-?(\d{2})-?(\d{2})")
+_TITLE_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +69,30 @@ class Draft:
 
     def parsed(self, title: str | None = None, date: str | None = None) -> Parsed:
         """What was written."""
-        clean = " ".join(_UNSTORABLE.sub(" ", _INVISIBLE.sub("", title or "")).split()) or None
+        clean = " ".join(_UNSTORABLE.sub(" ", _INVISIBLE.sub("", title or "")).split())
         text = "".join(self._pieces)
-        return Parsed(text, clean, tuple(self._places), self._unit, date, MappingProxyType(dict(self._dropped)))
+        return Parsed(
+            text,
+            clean[:_TITLE_LENGTH] or None,
+            tuple(self._places),
+            self._unit,
+            date,
+            MappingProxyType(dict(self._dropped)),
+        )
+
+
+def plain(text: str) -> str:
+    """Text of a document that is no Markdown, such that none of its lines is taken for a heading or a fence."""
+    return _MARKDOWN.sub(r"\1\\", text)
+
+
+def iso_day(stated: str | None) -> str | None:
+    """`2024-05-01T10:00:00Z` or a PDF's `D:20240501...` -> `2024-05-01`; None for what is no day."""
+    match = _DAY.match(stated or "")
+    try:
+        return datetime.date(*map(int, match.groups())).isoformat() if match else None
+    except ValueError:
+        return None
 
 
 def table_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from rag.index.database import FILE, Database
+from rag.index.database import FILE, Database, whole_rows
 from rag.index.filters import conditions
 from rag.index.records import (
     EMPTY,
-    NO_VECTORS,
     Changes,
     Ids,
     Source,
@@ -74,7 +73,7 @@ class Catalog:
 
     def state(self) -> State:
         """The present state."""
-        row = self.db.execute("SELECT seq, token FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
+        row = self.db.row("SELECT seq, token FROM changes ORDER BY seq DESC LIMIT 1")
         return State(*row) if row else EMPTY
 
     def changes_since(self, state: State) -> Changes | None:
@@ -206,9 +205,7 @@ class Catalog:
             self.db.execute("DELETE FROM documents WHERE id = ?", (document_id,))
 
     def _range_of(self, document_id: str) -> tuple[int | None, int | None]:
-        first, last = self.db.execute(
-            "SELECT min(id), max(id) FROM passages WHERE document_id = ?", (document_id,)
-        ).fetchone()
+        first, last = self.db.row("SELECT min(id), max(id) FROM passages WHERE document_id = ?", (document_id,))
         return first, last
 
     # reading
@@ -242,18 +239,19 @@ class Catalog:
             " GROUP BY d.id ORDER BY min(s.path), d.id",
             () if ids is None else (json.dumps(list(ids)),),
         )
-        for document_id, paths, title, media_type, text, places, unit, date, dropped in rows:
-            yield Document(
-                id=document_id,
-                sources=tuple(sorted(path for path in json.loads(paths) if path)),
-                title=title,
-                media_type=media_type,
-                text=text,
-                places=tuple((offset, number) for offset, number in json.loads(places)),
-                unit=unit,
-                date=date,
-                dropped=MappingProxyType(json.loads(dropped)),
-            )
+        with whole_rows(self.path):
+            for document_id, paths, title, media_type, text, places, unit, date, dropped in rows:
+                yield Document(
+                    id=document_id,
+                    sources=tuple(sorted(path for path in json.loads(paths) if path)),
+                    title=title,
+                    media_type=media_type,
+                    text=text,
+                    places=tuple((offset, number) for offset, number in json.loads(places)),
+                    unit=unit,
+                    date=date,
+                    dropped=MappingProxyType(json.loads(dropped)),
+                )
 
     def passages(self, ids: Sequence[int]) -> dict[int, Passage]:
         """The passages of these ids that are stored, by id."""
@@ -267,9 +265,10 @@ class Catalog:
             " FROM json_each(?) wanted JOIN passages p ON p.id = wanted.value JOIN documents d ON d.id = p.document_id",
             (json.dumps(list(ids)),),
         )
-        for number, document_id, source, title, text, start, end, unit, first, last, headings in rows:
-            path = tuple(json.loads(headings))
-            yield Passage(number, document_id, source, title, text, start, end, unit, first, last, path)
+        with whole_rows(self.path):
+            for number, document_id, source, title, text, start, end, unit, first, last, headings in rows:
+                path = tuple(json.loads(headings))
+                yield Passage(number, document_id, source, title, text, start, end, unit, first, last, path)
 
     def stored_passages(self, document_id: str) -> tuple[list[tuple[Any, ...]], list[str], list[bytes]]:
         """A document's passages as they are stored: columns of their places, texts, and bytes of their vectors."""
@@ -308,14 +307,22 @@ class Catalog:
             " ORDER BY passage_id",
             (json.dumps(list(ids)),),
         )
-        blocks = list(as_blocks(rows)) or [NO_VECTORS]
+        blocks = [*self._blocks(rows), (np.empty(0, np.int64), np.empty((0, self._dimension), np.float32))]
         return np.concatenate([ids for ids, _ in blocks]), np.concatenate([vectors for _, vectors in blocks])
 
     def vectors_between(self, first: int, last: int) -> Iterator[tuple[Ids, Vectors]]:
         """Blocks of ids (n,) and vectors (n, dimension) of the passages with ids in a range, both ends included."""
-        return as_blocks(
+        return self._blocks(
             self.db.rows(
                 "SELECT passage_id, vector FROM vectors WHERE passage_id BETWEEN ? AND ? ORDER BY passage_id",
                 (first, last),
             )
         )
+
+    @property
+    def _dimension(self) -> int:
+        return int(self.embedder()["dimension"])
+
+    def _blocks(self, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Ids, Vectors]]:
+        with whole_rows(self.path):
+            yield from as_blocks(rows, self._dimension)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rag.errors import CollectionError
 from rag.index.catalog import Catalog
 from rag.index.local import LocalIndex
 from rag.index.records import checksum
@@ -60,12 +61,16 @@ def _tables(catalog: Catalog) -> Iterator[Finding]:
 
 def _documents(catalog: Catalog, repair: bool) -> Iterator[Finding]:
     """Documents whose text, passages or vectors are not what was stored."""
-    for document in catalog.documents():
-        reason = damage(catalog, document)
+    for document_id in catalog.readers():
+        name, reason = document_id, None
+        try:
+            for document in catalog.documents([document_id]):
+                name, reason = next(iter(document.sources), document.id), damage(catalog, document)
+        except CollectionError as error:
+            reason = str(error)
         if reason:
-            name = document.sources[0] if document.sources else document.id
             if repair:
-                _distrust(catalog, document.id)
+                catalog.db.execute("UPDATE documents SET reader = '' WHERE id = ?", (document_id,))
             yield _found(f"{name}: {reason}", "marked; the next `rag ingest` of its file reads it again", repair)
 
 
@@ -78,22 +83,13 @@ def problems(catalog: Catalog) -> Iterator[str]:
     yield from (f"it holds the {name}" for name in sorted(names) if not _KNOWN.fullmatch(name))
 
 
-def _stored_checksum(catalog: Catalog, document_id: str) -> str | None:
-    value: str | None = catalog.db.value("SELECT checksum FROM checksums WHERE document_id = ?", (document_id,))
-    return value
-
-
-def _distrust(catalog: Catalog, document_id: str) -> None:
-    """Have the next sync read a document's file again."""
-    catalog.db.execute("UPDATE documents SET reader = '' WHERE id = ?", (document_id,))
-
-
 def damage(catalog: Catalog, document: Document) -> str | None:
     """What is wrong with a stored document; None where it is as it was stored."""
     places, texts, blobs = catalog.stored_passages(document.id)
+    stored = catalog.db.value("SELECT checksum FROM checksums WHERE document_id = ?", (document.id,))
     if len(blobs) != len(places):
         return f"{len(places)} passages have {len(blobs)} vectors"
-    if checksum(document, places, blobs) != _stored_checksum(catalog, document.id):
+    if checksum(document, places, blobs) != stored:
         return "it does not match its checksum"
     if any(document.text[place[0] : place[1]] != text for place, text in zip(places, texts, strict=True)):
         return "a passage's text is not the document's"

@@ -81,8 +81,17 @@ def _as_sentences(path: Path) -> Iterator[None]:
         if "locked" in str(error):
             raise LockedError(f"{path} is in use by another process; try again when it is done.") from error
         raise CollectionError(f"{path} cannot be used ({error}); check the disk and its permissions.") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise CollectionError(f"{path} is not a readable catalogue ({error}); restore it from a copy.") from error
+
+
+@contextmanager
+def whole_rows(path: Path) -> Iterator[None]:
+    """What cannot be made of damaged rows as an error that a person can act on."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise CollectionError(f"{path} holds damaged rows ({error}); find them with: rag doctor") from error
 
 
 class Database:
@@ -125,9 +134,14 @@ class Database:
         with _as_sentences(self.path):
             yield from self._db.execute(sql, parameters)
 
+    def row(self, sql: str, parameters: Sequence[object] = ()) -> Any:
+        """A query's first row, or None."""
+        with _as_sentences(self.path):
+            return self._db.execute(sql, parameters).fetchone()
+
     def value(self, sql: str, parameters: Sequence[object] = ()) -> Any:
         """The first column of a query's first row; None where there is no row."""
-        row = self.execute(sql, parameters).fetchone()
+        row = self.row(sql, parameters)
         return row[0] if row else None
 
     def close(self) -> None:

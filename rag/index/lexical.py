@@ -85,6 +85,7 @@ class LexicalIndex:
     def _tantivy(self) -> tantivy.Index:
         index = tantivy.Index(self._schema, path=str(self._folder))
         index.register_tokenizer(_ANALYZER, self._analyzer)
+        index.config_reader("manual")  # we say when to look for a commit; no thread does so behind our back
         return index
 
     def _sums(self) -> dict[str, str]:
@@ -178,6 +179,7 @@ class LexicalIndex:
             self._folder.mkdir(mode=0o700)
             self._index = self._tantivy()
         writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+        writer.garbage_collect_files()  # a file of a commit that was cut off would be in the way of the next one
         for passage_id in removed:
             # The id is a signed field: tantivy-py 0.27 deletes nothing by a term of an unsigned one.
             writer.delete_documents_by_term("id", passage_id)

@@ -28,6 +28,7 @@ from rag.index.records import Ids, Source, Vectors
 from rag.index.vectors import VectorIndex, build, kind_for, training_size
 from rag.schema import Document, Filter, Passage, Span
 
+_COURTESY = 2.0  # seconds that a writer waits for a reader who brings the word index up to date
 _PATIENCE = 60.0  # seconds that a reader waits for a writer in the middle of a commit
 _TAIL = 0.1  # the share of vectors that may be newer than the snapshot
 
@@ -65,7 +66,7 @@ class LocalIndex:
     def locked(self) -> Iterator[None]:
         """Keep all other writers out. Raises `LockedError`."""
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=_COURTESY)
         except Timeout:
             raise LockedError(
                 f"Another process is writing to {self.folder}; wait until it ends and try again."
@@ -155,8 +156,8 @@ class LocalIndex:
         self.publish()
 
     def has_true_snapshot(self) -> bool:
-        """Whether the snapshot, where there has to be one, can catch up with the catalogue."""
-        if self.kind == "Flat":
+        """Whether the snapshot can catch up with the catalogue; that there is none is no harm."""
+        if not self._snapshot.exists():
             return True
         saved = VectorIndex.load(self._snapshot, self.dimension)
         return saved is not None and self.catalog.changes_since(saved.state) is not None
@@ -248,8 +249,7 @@ class LocalIndex:
     def similarities(self, vector: npt.NDArray[np.float32], ids: Sequence[int]) -> dict[int, float]:
         """The cosine similarity of a unit vector (dimension,) with those of these passages that are stored, by id."""
         stored, vectors = self.catalog.vectors(ids)
-        scores = vectors @ vector if len(stored) else vectors
-        return {int(i): float(score) for i, score in zip(stored, scores, strict=True)}
+        return {int(i): float(score) for i, score in zip(stored, vectors @ vector, strict=True)}
 
     def matching(self, keep: Filter) -> Ids | None:
         """The ids of the passages that a filter keeps, ascending; None for all."""

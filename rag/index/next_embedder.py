@@ -37,7 +37,7 @@ def swap_in(catalog: Catalog, identity: dict[str, str | int]) -> None:
         if number := len(left(catalog)):
             raise CollectionError(f"{number} documents have not been embedded again yet; run it again.")
         ends = "SELECT min(id), max(id) FROM passages"
-        catalog.log(False, *catalog.db.execute(ends).fetchone())
+        catalog.log(False, *catalog.db.row(ends))
         catalog.db.swap_in_next_tables()
-        catalog.log(True, *catalog.db.execute(ends).fetchone())
+        catalog.log(True, *catalog.db.row(ends))
         catalog.set_embedder(identity)

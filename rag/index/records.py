@@ -65,14 +65,16 @@ def as_ids(rows: Iterator[tuple[Any, ...]]) -> Ids:
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
 
-NO_VECTORS = np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float32)
+def as_blocks(rows: Iterator[tuple[Any, ...]], dimension: int) -> Iterator[tuple[Ids, Vectors]]:
+    """Rows of (id, vector's bytes) as ids (n,) and vectors (n, dimension), some thousands at a time.
 
-
-def as_blocks(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Ids, Vectors]]:
-    """Rows of (id, vector's bytes) as ids (n,) and vectors (n, dimension), some thousands at a time."""
+    Raises `ValueError` where a row holds something else.
+    """
     ids: list[int] = []
     blobs = bytearray()
     for passage_id, blob in rows:
+        if not isinstance(blob, bytes) or len(blob) != 4 * dimension:
+            raise ValueError(f"passage {passage_id} has no vector of {dimension} numbers")
         ids.append(passage_id)
         blobs += blob
         if len(ids) == _BLOCK:
