@@ -17,8 +17,9 @@ PASSAGE_TOKENS = 128
 OVERLAP_TOKENS = 24  # about a sentence, so that what a cut parts stands together in one of the two passages
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t#]*$|^(?:```|~~~)", re.MULTILINE)
 _WITHOUT_HEADINGS = frozenset({"text/plain", "text/csv", "application/pdf"})
-_WORD = re.compile(r"\w+|[^\w\s]")
-_LONG_WORD = 64  # characters; such words are not known beforehand, and their tokens only guessed
+_WORD = re.compile(r"\w{1,64}|[^\w\s]")
+_LONG_WORD = 32  # characters; the tokens of longer words are only guessed
+_BLOCK = 20_000  # characters
 _MAX_KNOWN_WORDS = 500_000
 _ROWS = frozenset({"row", "line"})  # each makes sense alone: nothing to overlap
 
@@ -52,14 +53,20 @@ class Chunker:
         self._exact = TextSplitter.from_huggingface_tokenizer(tokenizer, self._capacity)
 
     def _estimate(self, text: str) -> int:
-        """Tokens of a text, word by word: exact for most tokenizers, and much faster than asking them each time."""
+        """Tokens of a text, word by word: exact for most tokenizers, and much faster than asking them each time.
+
+        Counting ends where the text is too long for a passage, since the splitters try whole documents too.
+        """
         known = self._known
         total = 0
-        for word in _WORD.findall(text):
+        for match in _WORD.finditer(text):
+            word = match[0]
             count = known.get(word)
             if count is None:
                 count = self._count(word)
             total += count
+            if total > self._capacity:
+                break
         return total
 
     def _count(self, word: str) -> int:
@@ -72,7 +79,12 @@ class Chunker:
 
     def _pieces(self, document: Document, structured: bool) -> Iterator[tuple[int, str]]:
         """(offset, text) of all passages; where the estimate was too low, a passage is cut once more, exactly."""
-        pieces = self._splitters[structured, document.unit not in _ROWS].chunk_indices(document.text)
+        splitter = self._splitters[structured, document.unit not in _ROWS]
+        pieces = [
+            (begin + start, text)
+            for begin, end in _blocks(document.text)
+            for start, text in splitter.chunk_indices(document.text[begin:end])
+        ]
         encoded = self._tokenizer.encode_batch([text for _, text in pieces], add_special_tokens=False)
         for (start, text), tokens in zip(pieces, encoded, strict=True):
             if len(tokens.ids) <= self._capacity:
@@ -96,6 +108,17 @@ class Chunker:
             )
             for start, text in self._pieces(document, structured)
         ]
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Where to cut a text first, at the best place within reach: the splitters take quadratic time over long lines."""
+    begin = 0
+    while len(text) - begin > _BLOCK:
+        cuts = (text.rfind(mark, begin + _BLOCK // 2, begin + _BLOCK) + len(mark) for mark in ("\n\n", "\n", " "))
+        end = next((cut for cut in cuts if cut > begin + _BLOCK // 2), begin + _BLOCK)
+        yield begin, end
+        begin = end
+    yield begin, len(text)
 
 
 def _headings(text: str) -> list[tuple[int, tuple[str, ...]]]:

@@ -83,7 +83,8 @@ class Sync:
         self._report = report
         self._on_progress = on_progress
         self._progress = Progress(0, 0, 0, 0, "")
-        self._pending: dict[str, tuple[Document, list[Span], list[Source]]] = {}  # by document id
+        # By document id; each source with what was known of it before.
+        self._pending: dict[str, tuple[Document, list[Span], list[tuple[Source, Source | None]]]] = {}
 
     def run(self, work: Plan) -> None:
         """Do what is planned, and say in the report what was done."""
@@ -133,10 +134,7 @@ class Sync:
             self._index.catalog.put_source(row)
             self._report.quarantined[path] = str(error)
             return
-        self._note(source, before)
-        if document.dropped:
-            self._report.dropped[path] = dict(document.dropped)
-        self._pending[digest] = (document, spans, [source])
+        self._pending[digest] = (document, spans, [(source, before)])
         if sum(len(spans) for _, spans, _ in self._pending.values()) >= _GROUP:
             self._store_pending()
 
@@ -144,16 +142,16 @@ class Sync:
         """Record a file whose contents are stored already, or are about to be; false for new contents."""
         catalog, digest = self._index.catalog, source.document_id
         if digest in self._pending:
-            self._pending[digest][2].append(source)
-        elif digest is None or catalog.readers([digest]).get(digest) != VERSION:
+            self._pending[digest][2].append((source, before))
+            return True
+        if digest is None or catalog.readers([digest]).get(digest) != VERSION:
             return False
-        elif former := next((path for path in gone if catalog.document_of(path) == digest), None):
+        if former := next((path for path in gone if catalog.document_of(path) == digest), None):
             catalog.move_source(former, source)
             del gone[former]
             self._report.moved[source.path] = former
             return True
-        else:
-            catalog.put_source(source)
+        catalog.put_source(source)
         if before and before.document_id == digest and not before.reason:
             self._report.unchanged += 1
         else:
@@ -173,9 +171,13 @@ class Sync:
         begin = 0
         for document, spans, sources in self._pending.values():
             rows = vectors[begin : begin + len(spans)]
-            self._index.put_document(document, spans, rows, sources[0], VERSION)
-            for source in sources[1:]:
+            self._index.put_document(document, spans, rows, sources[0][0], VERSION)
+            for source, _ in sources[1:]:
                 self._index.catalog.put_source(source)
+            for source, before in sources:
+                self._note(source, before)
+            if document.dropped:
+                self._report.dropped[sources[0][0].path] = dict(document.dropped)
             begin += len(spans)
             self._report.passages += len(spans)
         self._pending.clear()

@@ -16,7 +16,6 @@ from ingest.chunking import Chunker
 from ingest.parsing import parse
 from rag.errors import ModelError, ParseError
 
-
 _MAX_WRITTEN = 1_000_000  # bytes to a file: nothing but what it says before it crashes
 
 

@@ -174,3 +174,24 @@ def home(tmp_path_factory):
     arguments = ["--home", str(folder), "--collection", "examples", "--quiet"]
     assert main(["ingest", str(EXAMPLES / "documents"), *arguments]) == 0
     return folder
+
+
+@pytest.fixture
+def rag(home, tiny_folder, capsys, monkeypatch):
+    """Run a command on the examples' collection with a tiny language model; (exit code, stdout, stderr)."""
+    monkeypatch.setenv("RAG_HOME", str(home))
+    monkeypatch.setenv("RAG_COLLECTION", "examples")
+
+    from ui.cli import main
+
+    def run(*arguments):
+        arguments = [str(tiny_folder("llama")) if a == "TINY" else str(a) for a in arguments]
+        try:
+            code = main(arguments)
+        except SystemExit as stopped:  # argparse
+            code = stopped.code
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return run

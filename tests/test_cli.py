@@ -8,28 +8,8 @@ import sys
 import pytest
 
 from tests.conftest import EXAMPLES
-from ui.cli import main
 
 FAST = ["--language-model", "TINY", "--template", "plain", "--max-new-tokens", "4", "--quiet"]
-
-
-@pytest.fixture
-def rag(home, tiny_folder, capsys, monkeypatch):
-    """Run a command on the examples' collection with a tiny language model; (exit code, stdout, stderr)."""
-    monkeypatch.setenv("RAG_HOME", str(home))
-    monkeypatch.setenv("RAG_COLLECTION", "examples")
-
-    def run(*arguments):
-        arguments = [str(tiny_folder("llama")) if a == "TINY" else str(a) for a in arguments]
-        try:
-            code = main(arguments)
-        except SystemExit as stopped:  # argparse
-            code = stopped.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_ask_prints_answer_sources_and_tokens(rag):
@@ -78,9 +58,9 @@ def test_chinese_is_found_by_its_words(rag):
 
 
 def test_documents_and_settings_and_models(rag):
-    code, out, _ = rag("documents", "--json")
+    code, out, _ = rag("documents", "list", "--json")
     assert (code, len(json.loads(out))) == (0, 11)
-    assert "annual-report-2024.pdf" in rag("documents")[1]
+    assert "annual-report-2024.pdf" in rag("documents", "list")[1]
     assert json.loads(rag("config", "show", "--json", "--top-k", "7")[1])["top_k"] == {"value": 7, "source": "flag"}
     assert "environment" in rag("config", "show")[1]
     assert [row["here"] for row in json.loads(rag("models", "list", "--json")[1]) if row["name"] == "embedded"] == [
@@ -111,7 +91,7 @@ def test_ingest_in_part_is_exit_code_3(rag, tmp_path):
     code, out, err = rag("ingest", folder, *place)
     assert (code, "1 added" in out, "bad.pdf: it is damaged or not a PDF" in err) == (3, True, True)
     assert json.loads(rag("ingest", folder, "--json", *place)[1])["unchanged"] == 1
-    assert "not read" in rag("documents", *place)[1]
+    assert "not read" in rag("documents", "list", *place)[1]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +110,7 @@ def test_ingest_in_part_is_exit_code_3(rag, tmp_path):
         (["ask", "x", "--collection", "none"], 1, "There is no collection 'none'"),
         (["ask", "x", "--collection", "a/b"], 2, "cannot be used"),
         (["ask", "why " * 3000, *FAST], 1, "ask a shorter question"),
-        (["documents", "--collection", "none"], 1, "rag ingest PATH"),
+        (["documents", "list", "--collection", "none"], 1, "rag ingest PATH"),
         (["ingest", "/no/such/folder"], 2, "check the path"),
         (["ingest", "EMPTY"], 2, "nothing was changed"),
         (["eval", "answers", "/no/such.jsonl", "--out", "EMPTY", *FAST], 2, "cannot be read"),
@@ -146,12 +126,12 @@ def test_ingest_in_part_is_exit_code_3(rag, tmp_path):
     ],
 )
 def test_bad_input_is_one_sentence_and_an_exit_code(rag, tmp_path, arguments, code, says):
-    before = rag("documents", "--json")[1]
+    before = rag("documents", "list", "--json")[1]
     got, out, err = rag(*[tmp_path if a == "EMPTY" else a for a in arguments])
     assert got == code
     assert says in " ".join(err.split())
     assert out == ""
-    assert rag("documents", "--json")[1] == before, "nothing stored is lost"
+    assert rag("documents", "list", "--json")[1] == before, "nothing stored is lost"
 
 
 def test_a_collection_made_with_another_embedder_is_refused(rag, home, tmp_path):
@@ -163,7 +143,7 @@ def test_a_collection_made_with_another_embedder_is_refused(rag, home, tmp_path)
     for arguments in (["search", "tea"], ["ingest", EXAMPLES / "documents"]):
         code, _, err = rag(*arguments, "--embedder", other)
         assert (code, "made with another embedder (embedded)" in err) == (4, True)
-    assert len(json.loads(rag("documents", "--json")[1])) == 11
+    assert len(json.loads(rag("documents", "list", "--json")[1])) == 11
 
 
 def test_a_locked_collection_is_exit_code_5(rag, home):

@@ -103,7 +103,7 @@ def test_a_run_is_not_continued_on_other_documents(assistant, data, tmp_path, pu
     run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
     put(assistant.index, ["boats sink"], prefix="later")
     with assistant.index.writing():
-        assistant.index.catalog.remove_source("/doc0.txt")  # as many passages as before
+        assistant.index.catalog.remove_sources(["/doc0.txt"])  # as many passages as before
     with pytest.raises(InputError, match="another collection"):
         run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
 

@@ -12,8 +12,8 @@ import pytest
 
 from rag.errors import CollectionError, LockedError, ModelError
 from rag.index import open_index
-from rag.index.records import Source
 from rag.index.lexical import split_cjk
+from rag.index.records import Source
 from rag.retrieval import EVERYTHING
 from tests.conftest import IDENTITY, HashingEmbedder
 

@@ -236,8 +236,8 @@ def test_an_interruption_keeps_what_was_committed(index, folder, reader, monkeyp
 
     monkeypatch.setattr(pipeline, "_GROUP", 1)
     report = Report()
+    work = plan(index.catalog, find_files([folder], SUFFIXES), [folder])
     with pytest.raises(KeyboardInterrupt), index.writing():
-        work = plan(index.catalog, find_files([folder], SUFFIXES), [folder])
         Sync(index, reader, embed, report).run(work)
     assert sorted(stored(index)) == ["0.txt", "1.txt"]
     assert report.passages == 2

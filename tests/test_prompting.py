@@ -10,7 +10,9 @@ FRAME = ("<|start|>", "<|end|>")
 
 
 def passage(n, text):
-    return RetrievedPassage(Passage(n, "d", "/d.txt", "Title", text, 0, len(text), None, ()), n, 1 / n, None, None)
+    return RetrievedPassage(
+        Passage(n, "d", "/d.txt", "Title", text, 0, len(text), "page", None, None, ()), n, 1 / n, None, None
+    )
 
 
 def encode(text, trusted):

@@ -31,8 +31,8 @@ def test_what_is_read_is_what_would_be_read_here(reader, tmp_path):
 
 def test_a_reason_comes_through_and_the_next_file_is_read(reader, tmp_path):
     (tmp_path / "a.txt").write_text("words")
+    (tmp_path / "b.txt").write_text("  ")
     with pytest.raises(ParseError, match="holds no text"):
-        (tmp_path / "b.txt").write_text("  ")
         reader.read(tmp_path / "b.txt")
     assert reader.read(tmp_path / "a.txt")[0].text == "words"
 
@@ -47,11 +47,10 @@ def test_a_child_that_dies_is_a_reason_and_another_one_reads_on(reader, tmp_path
 
 
 def test_a_crash_in_a_parser_names_it(tmp_path):
-    # A folder that shadows a parser stands for one that fails as nobody foresaw.
     reader = Reader(EMBEDDER)
     (tmp_path / "a.txt").write_text("words")
     reader._command[1:3] = ["-c", CRASH]
-    with pytest.raises(ParseError, match="its parser crashed.*ZeroDivisionError"):
+    with pytest.raises(ParseError, match=r"its parser crashed.*ZeroDivisionError"):
         reader.read(tmp_path / "a.txt")
     reader.close()
 

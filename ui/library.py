@@ -40,10 +40,7 @@ def ingest(settings: Settings, options: Options) -> int:
             err.print("rag: no longer watching.")
             return 0
         stored = len(report.added) + len(report.changed) + len(report.moved)
-        err.print(
-            f"rag: interrupted; what was stored of the {stored} files that were read is kept, whole documents only. "
-            f"Run it again to go on."
-        )
+        err.print(f"rag: interrupted; {stored} documents were stored whole and are kept. Run it again to go on.")
         return 130
     _show(report, settings, options)
     return 3 if report.quarantined else 0
