@@ -200,9 +200,11 @@ def ingest(
     roots = _absolute(paths)
     files = find_files(roots, SUFFIXES)
     folder = resolve_embedder(settings.embedder, settings.models_dir)
-    index = open_index(settings.collection_dir, embedder_identity(settings.embedder, folder), create=True)
+    index = open_index(
+        settings.collection_dir, embedder_identity(settings.embedder, folder, settings.embedder_precision), create=True
+    )
     with closing(index), closing(Reader(folder)) as reader:
-        _sync(index, reader, LazyEmbedder(folder, settings.device, report), files, roots, tags, report, on_progress)
+        _sync(index, reader, LazyEmbedder(folder, settings, report), files, roots, tags, report, on_progress)
     return report
 
 
@@ -216,10 +218,12 @@ def watch(
     yield ingest(settings, paths, tags, on_progress=on_progress)
     roots = _absolute(paths)
     folder = resolve_embedder(settings.embedder, settings.models_dir)
-    index = open_index(settings.collection_dir, embedder_identity(settings.embedder, folder))
+    index = open_index(
+        settings.collection_dir, embedder_identity(settings.embedder, folder, settings.embedder_precision)
+    )
     problem = None
     with closing(index), closing(Reader(folder)) as reader:
-        embed = LazyEmbedder(folder, settings.device, Report())
+        embed = LazyEmbedder(folder, settings, Report())
         while True:
             began = time.monotonic()
             report = embed.report = Report()
@@ -239,11 +243,11 @@ def watch(
 class LazyEmbedder:
     """An embedder that is loaded when the first texts come: a sync that finds nothing to do needs none."""
 
-    def __init__(self, folder: Path, device: str, report: Report) -> None:
-        """Load from a folder onto a device, and name the device in the report."""
+    def __init__(self, folder: Path, settings: Settings, report: Report) -> None:
+        """Load from a folder as the settings say, and name the device in the report."""
         self.report = report
         self._folder = folder
-        self._device = device
+        self._settings = settings
         self._embedder: Embedder | None = None
 
     def __call__(self, texts: list[str], *, on_progress: Callable[[int], None]) -> Vectors:
@@ -251,7 +255,8 @@ class LazyEmbedder:
         if self._embedder is None:
             from rag.embedding import Embedder, choose_device
 
-            self._embedder = Embedder(self._folder, choose_device(self._device))
+            device = choose_device(self._settings.device)
+            self._embedder = Embedder(self._folder, device, self._settings.embedder_precision)
         self.report.device = self._embedder.device
         return self._embedder.embed_passages(texts, on_progress=on_progress)
 

@@ -22,12 +22,13 @@ def reembed(settings: Settings, on_progress: OnProgress = lambda done, total, no
     Raises `ModelError`, `CollectionError`; `LockedError` where another process is writing.
     """
     folder = resolve_embedder(settings.embedder, settings.models_dir)
-    identity = embedder_identity(settings.embedder, folder)
+    identity = embedder_identity(settings.embedder, folder, settings.embedder_precision)
     index = LocalIndex(open_catalog(settings.collection_dir))
     with closing(index), index.writing():
         if not index.has_embedder(identity):
             next_embedder.start(index.catalog, identity)
-            embed_next(index, Chunker(folder), Embedder(folder, choose_device(settings.device)), on_progress)
+            embedder = Embedder(folder, choose_device(settings.device), settings.embedder_precision)
+            embed_next(index, Chunker(folder), embedder, on_progress)
             index.finish_next(identity)
         return index.catalog.count()
 

@@ -114,12 +114,15 @@ def load_assistant(settings: Settings) -> Assistant:
 def open_collection(settings: Settings) -> LocalIndex:
     """The collection that the settings name, which must have been made with their embedder."""
     folder = resolve_embedder(settings.embedder, settings.models_dir)
-    return open_index(settings.collection_dir, embedder_identity(settings.embedder, folder))
+    return open_index(
+        settings.collection_dir, embedder_identity(settings.embedder, folder, settings.embedder_precision)
+    )
 
 
 def load_embedder(settings: Settings) -> Embedder:
     """The embedder that the settings name, on their device. Raises `ModelError`."""
-    return Embedder(resolve_embedder(settings.embedder, settings.models_dir), choose_device(settings.device))
+    folder = resolve_embedder(settings.embedder, settings.models_dir)
+    return Embedder(folder, choose_device(settings.device), settings.embedder_precision)
 
 
 def load_language_model(settings: Settings) -> LocalGenerator:

@@ -1,6 +1,9 @@
-"""Embedder: texts -> unit-length float32 vectors. The only module that uses sentence-transformers."""
+"""Embedder: texts -> unit-length float32 vectors, fast. The only module that uses sentence-transformers.
 
-from collections.abc import Callable, Sequence
+Knows models, tokens and devices; whose texts they are and where the vectors go is for others.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,11 @@ from sentence_transformers import SentenceTransformer
 from rag.errors import ModelError
 
 Vectors = npt.NDArray[np.float32]
+
+# Tokens of a batch, padding included. On a CPU more would leave the cache and fewer the cores waiting.
+_CPU_BATCH = 1024
+_OTHER_BATCH = 16384
+_SLICE = 512  # texts that are tokenised at once, so that many texts do not hold all their token ids in memory
 
 
 def choose_device(name: str) -> str:
@@ -27,8 +35,15 @@ def choose_device(name: str) -> str:
 class Embedder:
     """A loaded embedding model. Passages and questions use the model's own prompts where it has them."""
 
-    def __init__(self, folder: Path, device: str) -> None:
-        """Load from a local folder; never reaches a network. Raises `ModelError`."""
+    def __init__(self, folder: Path, device: str, precision: str = "float32") -> None:
+        """Load from a local folder; never reaches a network. Raises `ModelError`.
+
+        `precision` is `float32`, or `int8` to run the linear layers in 8-bit integers: on a CPU only.
+        """
+        if precision not in ("float32", "int8"):
+            raise ModelError(f"Unknown precision {precision!r} of the embedder; use float32 or int8.")
+        if precision == "int8" and device != "cpu":
+            raise ModelError(f"An int8 embedder runs on cpu only, not on {device}; use float32 or the device cpu.")
         self.device = device
         try:
             self._model = SentenceTransformer(str(folder), device=device, local_files_only=True)
@@ -38,21 +53,21 @@ class Embedder:
         if dimension is None:
             raise ModelError(f"The embedder in {folder} does not state its dimension; choose another.")
         self.dimension: int = dimension
+        if precision == "int8":
+            _quantise(self._model)
 
-    def embed_passages(
-        self, texts: Sequence[str], batch_size: int = 32, on_progress: Callable[[int], None] | None = None
-    ) -> Vectors:
-        """Embed passages to shape (n, dimension), longest first so that a batch holds texts of like length.
+    def embed_passages(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Vectors:
+        """Embed passages to shape (n, dimension), in the order of the texts.
 
-        `on_progress` is called with the number of texts that are done.
+        They run longest first, in batches of like length. `on_progress` is called with the number that is done.
         """
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        done = 0
+        for rows in _batches(self._token_counts(texts), _CPU_BATCH if self.device == "cpu" else _OTHER_BATCH):
             vectors[rows] = self._encode([texts[i] for i in rows], "document")
+            done += len(rows)
             if on_progress:
-                on_progress(start + len(rows))
+                on_progress(done)
         return vectors
 
     def embed_question(self, question: str) -> Vectors:
@@ -67,3 +82,61 @@ class Embedder:
                 encode(texts, batch_size=len(texts), show_progress_bar=False, normalize_embeddings=True),
                 dtype=np.float32,
             )
+
+    def _token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text within the model's window. Only batches are cut by them, so an estimate serves too."""
+        tokenizer = getattr(self._model, "tokenizer", None)
+        if not callable(tokenizer):  # a model of word vectors
+            return [1 + len(text) // 4 for text in texts]
+        window = self._model.max_seq_length
+        counts: list[int] = []
+        for start in range(0, len(texts), _SLICE):
+            encoded = tokenizer(list(texts[start : start + _SLICE]), truncation=window is not None, max_length=window)
+            counts += [len(ids) for ids in encoded["input_ids"]]
+        return counts
+
+
+def _batches(counts: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of texts, longest first, in batches whose rows x longest row stay within the budget where they can."""
+    order = sorted(range(len(counts)), key=lambda i: -counts[i])
+    start = 0
+    while start < len(order):
+        rows = max(1, budget // max(1, counts[order[start]]))
+        yield order[start : start + rows]
+        start += rows
+
+
+def _quantise(model: torch.nn.Module) -> None:
+    """Replace every linear layer by its int8 form, in place."""
+    model.float()  # the layers between them must take what these return
+    for name, module in list(model.named_modules()):
+        # A subclass means something that this would lose; with a side of 1 `_int_mm` is wrong on some CPUs.
+        if type(module) is torch.nn.Linear and min(module.weight.shape) > 1:
+            model.set_submodule(name, _Int8Linear(module))
+
+
+class _Int8Linear(torch.nn.Module):
+    """A linear layer in int8, quantised as in ZeroQuant (Yao et al. 2022): weights by output, activations by token.
+
+    With a scale for each token, not one for the whole batch, no text coarsens the vectors of others in its batch.
+    """
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach()  # (out, in)
+        # 7 bits: without VNNI the CPU adds pairs of products in 16 bits, and with 8 they overflow unnoticed.
+        self.scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / 63
+        self.weight = (weight / self.scale[:, None]).round_().to(torch.int8).t()
+        self.bias = linear.bias
+
+    def forward(self, activations: torch.Tensor) -> torch.Tensor:
+        """(..., in) -> (..., out), both float32."""
+        rows = activations.flatten(0, -2)
+        scale = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12) / 127
+        # Laid out anew: of a single row with an odd stride `_int_mm` makes nonsense (pytorch issue 195066).
+        levels = (rows / scale).round_().to(torch.int8, memory_format=torch.contiguous_format)
+        product = torch._int_mm(levels, self.weight)  # int32
+        result: torch.Tensor = product.float().mul_(scale).mul_(self.scale)
+        if self.bias is not None:
+            result += self.bias
+        return result.view(*activations.shape[:-1], -1)

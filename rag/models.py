@@ -264,7 +264,7 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def embedder_identity(name: str, folder: Path) -> dict[str, str | int]:
+def embedder_identity(name: str, folder: Path, precision: str = "float32") -> dict[str, str | int]:
     """What a collection records of its embedder; two vectors are comparable only where all of it is equal.
 
     Read from the files, so that nothing is loaded: sha256 of the weights and of the files that set pooling,
@@ -279,7 +279,9 @@ def embedder_identity(name: str, folder: Path) -> dict[str, str | int]:
         dimension = json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is not an embedder in sentence-transformers' layout; choose another.") from error
-    return {
+    # float32 goes without saying: collections that were made before there was a choice say nothing.
+    rounding: dict[str, str | int] = {} if precision == "float32" else {"precision": precision}
+    return rounding | {
         "name": name,
         "weights_sha256": weights,
         "configuration_sha256": configuration.hexdigest(),

@@ -32,6 +32,7 @@ class Settings:
     home: Path = field(default_factory=default_home)
     collection: str = "default"
     embedder: str = "embedded"
+    embedder_precision: str = "float32"
     language_model: str = "embedded"
     device: str = "auto"
     passages: int = 3
@@ -121,5 +122,7 @@ def _validate(settings: Settings) -> None:
         raise SettingsError(
             f"Collection name {name!r} cannot be used; take up to 100 letters, digits, '-', '_' and '.'."
         )
+    if settings.embedder_precision not in ("float32", "int8"):
+        raise SettingsError(f"embedder_precision must be float32 or int8, not {settings.embedder_precision!r}.")
     if not 1 <= settings.passages <= 100:
         raise SettingsError(f"passages must be between 1 and 100, not {settings.passages}.")

@@ -163,6 +163,7 @@ def _place(with_collection: bool = True) -> argparse.ArgumentParser:
         flags.add_argument("--collection", metavar="NAME")
     flags.add_argument("--home", metavar="FOLDER", help="where collections and prepared models lie")
     flags.add_argument("--embedder", metavar="MODEL")
+    flags.add_argument("--embedder-precision", metavar="P", help="float32, or int8 on a CPU: faster, nearly the same")
     flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu")
     flags.add_argument("--json", action="store_true", help="data on stdout instead of text")
     flags.add_argument("--quiet", action="store_true", help="no progress on stderr")

@@ -152,7 +152,9 @@ def create_collection(settings: Settings, options: Options) -> int:
     if settings.collection_dir.exists():
         raise InputError(f"There is a collection {settings.collection!r} already.")
     folder = resolve_embedder(settings.embedder, settings.models_dir)
-    open_index(settings.collection_dir, embedder_identity(settings.embedder, folder), create=True).close()
+    open_index(
+        settings.collection_dir, embedder_identity(settings.embedder, folder, settings.embedder_precision), create=True
+    ).close()
     out.print(f"Created collection {settings.collection}.", markup=False)
     return 0
 
@@ -232,7 +234,8 @@ def _embedder_findings(index: "LocalIndex", settings: Settings) -> "Iterator[Fin
     from rag.index.checking import Finding
     from rag.models import embedder_identity, resolve_embedder
 
-    identity = embedder_identity(settings.embedder, resolve_embedder(settings.embedder, settings.models_dir))
+    folder = resolve_embedder(settings.embedder, settings.models_dir)
+    identity = embedder_identity(settings.embedder, folder, settings.embedder_precision)
     if index.catalog.embedder() and not index.has_embedder(identity):
         yield Finding(
             f"its embedder is {index.catalog.meta('embedder_name')}, the settings name {settings.embedder}",

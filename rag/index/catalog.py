@@ -68,6 +68,7 @@ class Catalog:
 
     def set_embedder(self, identity: dict[str, str | int]) -> None:
         """Record the embedder whose vectors are stored."""
+        self.db.execute("DELETE FROM meta WHERE key GLOB 'embedder_*'")
         for key, value in identity.items():
             self.set_meta(f"embedder_{key}", str(value))
 
