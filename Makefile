@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Where torch comes from; empty is the package index of pip's own settings.
 TORCH_INDEX_URL ?=
 
-.PHONY: demo ui test lint bench lock clean
+.PHONY: demo ui test torture lint bench lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/rag models prepare
@@ -25,6 +25,9 @@ ui: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest
 
+torture: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m torture
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,6 +36,10 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.first_answer
 	$(BIN)/python -m benchmarks.decoding
+	$(BIN)/python -m benchmarks.parsing
+	$(BIN)/python -m benchmarks.embedding
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.collection
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Openbook needs Python 3.11 or later." if sys.version_info < (3, 11) else 0)'

@@ -53,6 +53,8 @@ class Embedder:
         if dimension is None:
             raise ModelError(f"The embedder in {folder} does not state its dimension; choose another.")
         self.dimension: int = dimension
+        if device.startswith("cpu"):
+            self._model.float()  # where half precision is many times slower
         if precision == "int8":
             _quantise(self._model)
 
@@ -108,7 +110,6 @@ def _batches(counts: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 def _quantise(model: torch.nn.Module) -> None:
     """Replace every linear layer by its int8 form, in place."""
-    model.float()  # the layers between them must take what these return
     for name, module in list(model.named_modules()):
         # A subclass means something that this would lose; with a side of 1 `_int_mm` is wrong on some CPUs.
         if type(module) is torch.nn.Linear and min(module.weight.shape) > 1:
