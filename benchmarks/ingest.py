@@ -17,9 +17,10 @@ from contextlib import closing
 from pathlib import Path
 
 from ingest.parsing import SUFFIXES
-from ingest.pipeline import LazyEmbedder, Report, Sync
+from ingest.pipeline import LazyEmbedder, Sync
 from ingest.planning import plan
 from ingest.reading import Reader
+from ingest.report import Report
 from ingest.sources import find_files
 from rag.index import open_index
 from rag.models import bundled_file, embedder_identity

@@ -10,13 +10,14 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ingest.parsing import SUFFIXES
 from ingest.planning import Plan, plan
 from ingest.reading import VERSION, Reader
+from ingest.report import OnProgress, Progress, Report
 from ingest.sources import CHANGED, SourceFile, find_files, fingerprint
 from rag.errors import InputError, LockedError, ParseError
 from rag.index import LocalIndex, open_index
@@ -30,37 +31,6 @@ if TYPE_CHECKING:
 
 _GROUP = 512  # passages that are embedded together, some seconds of work: what an interruption may lose
 _PAUSE = 2.0  # seconds between two looks at watched folders, more where looking takes long
-
-
-@dataclass(slots=True)
-class Report:
-    """What a sync did; filled as it goes, so that it holds after an interruption too."""
-
-    added: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    moved: dict[str, str] = field(default_factory=dict)  # new path -> former path
-    removed: list[str] = field(default_factory=list)
-    unchanged: int = 0
-    quarantined: dict[str, str] = field(default_factory=dict)  # path -> why it is not in the collection
-    dropped: dict[str, dict[str, int]] = field(default_factory=dict)  # path -> characters left out, by reason
-    passages: int = 0  # new ones
-    device: str | None = None  # what embedded them; None where nothing was embedded
-    index: str = ""  # the kind of FAISS index
-    problem: str | None = None  # why a watched folder could not be looked through
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a sync is with the files that it has to read."""
-
-    files: int
-    all_files: int
-    size: int  # in bytes
-    all_size: int
-    now: str  # what is at hand
-
-
-OnProgress = Callable[[Progress], None]
 
 
 class Embed(Protocol):
@@ -83,6 +53,8 @@ class Sync:
         self._report = report
         self._on_progress = on_progress
         self._progress = Progress(0, 0, 0, 0, "")
+        self._read = 0  # bytes of the files that were looked at
+        self._finished = 0  # of those that are stored or set aside too
         # By document id; each source with what was known of it before.
         self._pending: dict[str, tuple[Document, list[Span], list[tuple[Source, Source | None]]]] = {}
 
@@ -92,22 +64,25 @@ class Sync:
         self._report.quarantined |= work.quarantined
         gone = dict.fromkeys(work.gone)
         all_size = sum(file.size for file, _ in work.todo)
-        size = 0
         for n, (file, before) in enumerate(work.todo):
-            self._progress = Progress(n, len(work.todo), size, all_size, file.path.name)
+            self._progress = Progress(n, len(work.todo), self._finished, all_size, file.path.name)
             self._tell(file.path.name)
+            self._read += file.size
             self._sync_file(file, before, gone)
-            size += file.size
+            if not self._pending:
+                self._finished = self._read
         self._store_pending()
+        self._tell("")
         if gone:
             self._index.catalog.remove_sources(gone)
             self._report.removed += gone
         self._index.catalog.set_meta("reader", VERSION)
 
-    def _tell(self, now: str) -> None:
+    def _tell(self, now: str, share: float = 0.0) -> None:
+        """Say how far it is, with a share of what was read but not stored yet: embedding is what takes the time."""
         if self._on_progress:
-            done = self._progress
-            self._on_progress(Progress(done.files, done.all_files, done.size, done.all_size, now))
+            size = self._finished + round(share * (self._read - self._finished))
+            self._on_progress(replace(self._progress, size=size, now=now))
 
     def _sync_file(self, file: SourceFile, before: Source | None, gone: dict[str, None]) -> None:
         path = str(file.path)
@@ -166,8 +141,11 @@ class Sync:
         if not self._pending:
             return
         texts = [document.text[s.start : s.end] for document, spans, _ in self._pending.values() for s in spans]
-        last = self._progress.now
-        vectors = self._embed(texts, on_progress=lambda done: self._tell(f"{last} ({done}/{len(texts)} passages)"))
+
+        def tell(done: int) -> None:
+            self._tell(f"{self._progress.now} ({done}/{len(texts)} passages)", done / len(texts))
+
+        vectors = self._embed(texts, on_progress=tell)
         begin = 0
         for document, spans, sources in self._pending.values():
             rows = vectors[begin : begin + len(spans)]
@@ -181,6 +159,7 @@ class Sync:
             begin += len(spans)
             self._report.passages += len(spans)
         self._pending.clear()
+        self._finished = self._read
         self._index.publish()
 
 

@@ -10,9 +10,10 @@ import pytest
 from ingest import pipeline
 from ingest.chunking import Chunker
 from ingest.parsing import SUFFIXES, parse
-from ingest.pipeline import Report, Sync
+from ingest.pipeline import Sync
 from ingest.planning import plan
 from ingest.reading import VERSION
+from ingest.report import Report
 from ingest.sources import CHANGED, find_files
 from rag.errors import InputError
 from rag.models import bundled_file
@@ -222,7 +223,10 @@ def test_groups_of_documents_are_embedded_together(index, folder, reader, monkey
         Sync(index, reader, embed, Report(), seen.append).run(work)
     assert sizes == [2, 1]
     assert [p.files for p in seen] == sorted(p.files for p in seen)
-    assert {p.all_size for p in seen} == {sum(f.stat().st_size for f in folder.iterdir())}
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    assert {p.all_size for p in seen} == {size}
+    assert [p.size for p in seen] == sorted(p.size for p in seen)
+    assert seen[-1].size == size
 
 
 def test_an_interruption_keeps_what_was_committed(index, folder, reader, monkeypatch):

@@ -12,7 +12,7 @@ from ui.output import Options, counted, err, measured, out, print_json, status
 from ui.terminal import printable
 
 if TYPE_CHECKING:
-    from ingest.pipeline import Progress, Report
+    from ingest.report import Progress, Report
     from rag.index import LocalIndex
     from rag.index.catalog import Catalog
     from rag.index.checking import Finding
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def ingest(settings: Settings, options: Options) -> int:
     """`rag ingest PATH...`: 3 where some files could not be read; with --watch, until it is interrupted."""
     from ingest import pipeline
+    from ingest.report import Report
 
-    report = pipeline.Report()
+    report = Report()
     try:
         with measured(options) as advance:
 

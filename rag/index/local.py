@@ -30,7 +30,7 @@ from rag.schema import Document, Filter, Passage, Span
 
 _COURTESY = 2.0  # seconds that a writer waits for a reader who brings the word index up to date
 _PATIENCE = 60.0  # seconds that a reader waits for a writer in the middle of a commit
-_TAIL = 0.1  # the share of vectors that may be newer than the snapshot
+_TAIL = 0.02  # the share of vectors that may be newer than the snapshot
 
 
 class LocalIndex:

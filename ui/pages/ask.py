@@ -127,7 +127,7 @@ def _sources(answer: Answer) -> None:
 
 def _source(retrieved: RetrievedPassage) -> None:
     passage = retrieved.passage
-    where = " › ".join(passage.heading_path) + passage.place
+    where = ", ".join(filter(None, (" › ".join(passage.heading_path), passage.place)))
     # Text of documents goes in escaped, never as Markdown: it may hold links, images or markup.
     text = _HEADING.sub(r"<b>\1</b>", html.escape(passage.text))
     st.html(
