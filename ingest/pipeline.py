@@ -19,7 +19,7 @@ from ingest.planning import Plan, plan
 from ingest.reading import VERSION, Reader
 from ingest.report import OnProgress, Progress, Report
 from ingest.sources import CHANGED, SourceFile, find_files, fingerprint
-from rag.errors import InputError, LockedError, ParseError
+from rag.errors import InputError, LockedError, ParseError, UnfinishedError
 from rag.index import LocalIndex, open_index
 from rag.index.records import Source, Vectors
 from rag.models import embedder_identity, resolve_embedder
@@ -86,9 +86,6 @@ class Sync:
 
     def _sync_file(self, file: SourceFile, before: Source | None, gone: dict[str, None]) -> None:
         path = str(file.path)
-        if not _is_text(path):
-            self._report.quarantined[path.encode(errors="replace").decode()] = "its name is not valid UTF-8; rename it"
-            return
         read_ns = 0  # no reading to rely on: it is tried again each time
         try:
             if file.problem:
@@ -100,9 +97,10 @@ class Sync:
             read_ns = source.read_ns
             document, spans = self._reader.read(file.path)
             if document.id != digest:
-                read_ns = 0
-                raise ParseError(CHANGED)
+                raise UnfinishedError(CHANGED)
         except ParseError as error:
+            if isinstance(error, UnfinishedError):
+                read_ns = 0
             # What was read from this file before stays: a file that cannot be read for a while loses nothing.
             stored = before.document_id if before else None
             row = Source(path, file.size, file.mtime_ns, stored, str(error), read_ns)
@@ -119,13 +117,14 @@ class Sync:
         if digest in self._pending:
             self._pending[digest][2].append((source, before))
             return True
-        if digest is None or catalog.readers([digest]).get(digest) != VERSION:
-            return False
-        if former := next((path for path in gone if catalog.document_of(path) == digest), None):
+        is_current = digest is not None and catalog.readers([digest]).get(digest) == VERSION
+        former = None if before else next((path for path in gone if catalog.document_of(path) == digest), None)
+        if former:
             catalog.move_source(former, source)
             del gone[former]
             self._report.moved[source.path] = former
-            return True
+        if former or not is_current:
+            return is_current
         catalog.put_source(source)
         if before and before.document_id == digest and not before.reason:
             self._report.unchanged += 1
@@ -134,7 +133,8 @@ class Sync:
         return True
 
     def _note(self, source: Source, before: Source | None) -> None:
-        (self._report.changed if before else self._report.added).append(source.path)
+        if source.path not in self._report.moved:
+            (self._report.changed if before else self._report.added).append(source.path)
 
     def _store_pending(self) -> None:
         """Embed what was read and commit it, one transaction a document."""
@@ -194,7 +194,9 @@ def watch(
 
     Looking, not listening: it works on network folders and in containers too, and costs a twentieth of a core at most.
     """
-    yield ingest(settings, paths, tags, on_progress=on_progress)
+    first = ingest(settings, paths, tags, on_progress=on_progress)
+    quarantined = first.quarantined
+    yield first
     roots = _absolute(paths)
     folder = resolve_embedder(settings.embedder, settings.models_dir)
     index = open_index(
@@ -210,7 +212,9 @@ def watch(
                 files = find_files(roots, SUFFIXES)
                 if plan(index.catalog, files, roots).has_news:
                     _sync(index, reader, embed, files, roots, tags, report, on_progress)
-                    yield report
+                    if report.has_news or report.quarantined != quarantined:
+                        quarantined = report.quarantined
+                        yield report
                 problem = None
             except (InputError, LockedError) as error:
                 if str(error) != problem:
@@ -263,12 +267,3 @@ def _sync(
 def _absolute(paths: Iterable[Path]) -> list[Path]:
     """Paths without `..`, but with links as they are: a document's path is what the person calls it."""
     return [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
-
-
-def _is_text(path: str) -> bool:
-    """Whether a path can be stored: a name of other bytes holds lone surrogates."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

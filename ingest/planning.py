@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.parsing import SUFFIXES
 from ingest.reading import VERSION
 from ingest.sources import SourceFile
 from rag.index.catalog import Catalog
@@ -43,7 +44,9 @@ def plan(catalog: Catalog, files: list[SourceFile], roots: list[Path]) -> Plan:
     unchanged = 0
     for file in files:
         before = known.get(str(file.path))
-        if before is None or file.problem or not _is_as_before(file, before):
+        if not _is_text(str(file.path)):
+            quarantined[str(file.path).encode(errors="replace").decode()] = "its name is not valid UTF-8; rename it"
+        elif before is None or file.problem or not _is_as_before(file, before):
             todo.append((file, before))
         elif before.reason:
             if same_reader:
@@ -59,7 +62,16 @@ def plan(catalog: Catalog, files: list[SourceFile], roots: list[Path]) -> Plan:
 
 def _is_as_before(file: SourceFile, before: Source) -> bool:
     same = (before.size, before.mtime_ns) == (file.size, file.mtime_ns)
-    return same and before.mtime_ns + _UNSURE_NS < before.read_ns
+    return same and before.read_ns != 0 and abs(before.read_ns - before.mtime_ns) > _UNSURE_NS
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path can be stored: a name of other bytes holds lone surrogates."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _gone(known: Iterable[str], files: list[SourceFile], roots: list[Path]) -> list[str]:
@@ -71,4 +83,11 @@ def _gone(known: Iterable[str], files: list[SourceFile], roots: list[Path]) -> l
         if path not in present
         and any(Path(path).is_relative_to(root) for root in roots)
         and not any(Path(path).is_relative_to(folder) for folder in closed)
+        and not (_is_passed_over(Path(path), roots) and Path(path).is_file())
     ]
+
+
+def _is_passed_over(path: Path, roots: list[Path]) -> bool:
+    """Whether a walk leaves a path out by rule: it is only there because somebody named it."""
+    inner = [path.relative_to(root).parts for root in roots if path.is_relative_to(root)]
+    return path.suffix.lower() not in SUFFIXES or all(any(p.startswith(".") for p in parts) for parts in inner)

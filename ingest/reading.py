@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
-from rag.errors import ModelError, ParseError
+from rag.errors import ModelError, ParseError, UnfinishedError
 from rag.schema import Document, Span
 
 # The version of what is made of a file. Raise it with every change of that: files are then read again.
@@ -104,21 +104,23 @@ class Reader:
             selector.register(child.stdout, selectors.EVENT_READ)
             while not answer.endswith(b"\n"):
                 if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise ParseError(f"it took longer than {self._limits.waiting:.0f} seconds to read")
+                    raise UnfinishedError(f"it took longer than {self._limits.waiting:.0f} seconds to read")
                 piece = os.read(child.stdout.fileno(), 1 << 20)
                 if not piece:
-                    raise ParseError(self._why_it_ended(child))
+                    raise self._why_it_ended(child)
                 answer += piece
         return bytes(answer)
 
-    def _why_it_ended(self, child: subprocess.Popen[bytes]) -> str:
+    def _why_it_ended(self, child: subprocess.Popen[bytes]) -> ParseError:
         code = child.wait()
         said = self._last_words()
         if code == -signal.SIGXCPU:
-            return f"it took more than {self._limits.computing} seconds of computing to read"
-        if "MemoryError" in said or "memory" in said.lower() or code == -signal.SIGKILL:
-            return f"it takes more than {self._limits.memory / 1e9:.0f} GB of memory to read"
-        return f"its parser crashed ({said or f'exit code {code}'})"
+            return ParseError(f"it took more than {self._limits.computing} seconds of computing to read")
+        if "memory" in said.lower():
+            return ParseError(f"it takes more than {self._limits.memory / 1e9:.0f} GB of memory to read")
+        if code == -signal.SIGKILL:
+            return UnfinishedError("its reading was killed, perhaps for want of memory; it is read again next time")
+        return ParseError(f"its parser crashed ({said or f'exit code {code}'})")
 
     def _last_words(self) -> str:
         """The last line of what the child wrote to stderr."""

@@ -20,6 +20,11 @@ class Report:
     index: str = ""  # the kind of FAISS index
     problem: str | None = None  # why a watched folder could not be looked through
 
+    @property
+    def has_news(self) -> bool:
+        """Whether anything came, went or moved."""
+        return bool(self.added or self.changed or self.moved or self.removed)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -45,6 +45,9 @@ def _walk(root: Path, suffixes: frozenset[str]) -> Iterator[SourceFile]:
     closed: list[OSError] = []
     for parent, folders, files in os.walk(root, onerror=closed.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            if (link := Path(parent, name)).is_symlink():
+                yield SourceFile(link, 0, 0, "it is a link to a folder; ingest that folder itself")
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
                 yield _look(Path(parent, name), root)

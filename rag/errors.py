@@ -7,6 +7,7 @@
     ├── CollectionError    a collection that is missing or damaged
     │   └── LockedError    another process is writing to it
     ├── ParseError         a file that cannot be read as a document
+    │   └── UnfinishedError    its reading was cut short; another attempt may succeed
     └── PromptError        a prompt that cannot fit the model's context window
 
 Only `ui` turns them into output and exit codes.
@@ -39,6 +40,10 @@ class LockedError(CollectionError):
 
 class ParseError(RagError):
     """A file cannot be read as a document."""
+
+
+class UnfinishedError(ParseError):
+    """Reading a file was cut short by something that another attempt may not meet."""
 
 
 class PromptError(RagError):

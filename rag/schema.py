@@ -73,8 +73,8 @@ class Filter:
     def __post_init__(self) -> None:
         """Raise `ValueError` with one sentence where a day is none."""
         for day in (self.since, self.until):
-            if day is not None:
-                datetime.date.fromisoformat(day)
+            if day is not None and datetime.date.fromisoformat(day).isoformat() != day:
+                raise ValueError(f"{day} is written in another way")  # and would be compared wrongly
 
     def __bool__(self) -> bool:
         """Whether it keeps anything out."""

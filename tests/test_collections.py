@@ -384,3 +384,25 @@ def test_the_doctor_closes_what_is_open_and_mends_the_caches(index, put, monkeyp
     assert check(LocalIndex(open_catalog(index.folder)), repair=False) == []
     assert index.folder.stat().st_mode & 0o777 == 0o700
     assert texts(index, found(index, "steamed oak")[1]) == [TEXTS[3]]
+
+
+def test_a_writer_that_is_open_while_the_embedder_changes_stores_nothing(index, put):
+    put(index, TEXTS)
+    watcher = reopened(index)
+    with index.writing():
+        next_embedder.start(index.catalog, OTHER)
+        embed_next(index, Chunker(bundled_file("embedder")), OtherEmbedder())
+        index.finish_next(OTHER)
+    with pytest.raises(ModelError, match="embedded again"), watcher.writing():
+        pass
+
+
+def test_a_collection_that_cannot_be_read_hides_no_other(index, put):
+    put(index, TEXTS)
+    broken = index.folder.with_name("broken")
+    broken.mkdir()
+    (broken / "catalog.sqlite").write_bytes(b"junk" * 500)
+    assert [(s.name, bool(s.problem)) for s in summaries(index.folder.parent)] == [
+        ("broken", True),
+        ("collection", False),
+    ]

@@ -268,3 +268,27 @@ def test_a_collection_keeps_its_first_embedder(index):
     with pytest.raises(ModelError):
         open_index(index.folder, IDENTITY | {"name": "late", "weights_sha256": "9"}, create=True)
     assert index.catalog.meta("embedder_weights_sha256") == "0"
+
+
+def test_what_was_deleted_neither_answers_nor_is_written_to(index, put):
+    put(index, TEXTS)
+    late = reopened(index)
+    shutil.rmtree(index.folder)
+    with pytest.raises(CollectionError, match="deleted or replaced"):
+        found(late, "oak")
+    with pytest.raises(CollectionError, match="deleted or replaced"), late.writing():
+        pass
+    assert not index.folder.exists()
+    open_index(index.folder, IDENTITY, create=True)
+    with pytest.raises(CollectionError, match="deleted or replaced"), late.writing():
+        pass
+
+
+def test_a_collection_that_cannot_be_written_to_is_searched(index, put, monkeypatch):
+    put(index, TEXTS)
+    before = sorted((file, file.stat().st_mtime_ns) for file in index.folder.rglob("*"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    reader = reopened(index)
+    assert texts(reader, found(reader, "steamed oak")[1]) == [TEXTS[3]]
+    reader.close()
+    assert sorted((file, file.stat().st_mtime_ns) for file in index.folder.rglob("*")) == before

@@ -15,7 +15,7 @@ from ingest.planning import plan
 from ingest.reading import VERSION
 from ingest.report import Report
 from ingest.sources import CHANGED, find_files
-from rag.errors import InputError
+from rag.errors import InputError, UnfinishedError
 from rag.models import bundled_file
 from rag.retrieval import EVERYTHING
 from rag.schema import Filter
@@ -328,3 +328,55 @@ def test_filters_keep_what_they_say(index, folder, run):
         assert [i for i, _ in index.search_dense(question, 5, allowed)] == allowed.tolist()
         assert [i for i, _ in index.search_lexical("boats", 5, allowed)] == allowed.tolist()
         assert index.search_lexical("boats", 5, np.array([], dtype=np.int64)) == []
+
+
+def test_a_file_that_takes_anothers_place_erases_it_and_keeps_its_tags(index, folder, run):
+    run(tags=["keep"])
+    (folder / "1.txt").rename(folder / "0.txt")
+    report = run()
+    assert (report.changed, report.removed, report.moved) == ([str(folder / "0.txt")], [str(folder / "1.txt")], {})
+    assert stored(index) == {"0.txt": "Document 1 tells of boats.", "2.txt": "Document 2 tells of boats."}
+    assert len(index.matching(Filter(tags=("keep",)))) == 2
+
+
+def test_a_file_that_moved_before_an_upgrade_keeps_its_tags(index, folder, run, reader):
+    run(tags=["keep"])
+    index.catalog.db.execute("UPDATE documents SET reader = '1'")
+    (folder / "1.txt").rename(folder / "9.txt")
+    report = run()
+    assert (list(report.moved), report.added, report.removed) == ([str(folder / "9.txt")], [], [])
+    assert sorted(reader.read_paths) == ["0.txt", "2.txt", "9.txt"]
+    assert len(index.matching(Filter(tags=("keep",)))) == 3
+
+
+def test_a_reading_that_was_cut_short_is_tried_again(index, folder, run, reader, monkeypatch):
+    def cut_short(path):
+        raise UnfinishedError("killed")
+
+    monkeypatch.setattr(reader, "read", cut_short)
+    assert len(run().quarantined) == 3
+    monkeypatch.undo()
+    assert len(run().changed) == 3
+    assert len(stored(index)) == 3
+
+
+def test_files_that_were_named_stay_while_they_are_there(index, folder, run):
+    write(folder / ".notes.txt", "Hidden words.")
+    run([folder / ".notes.txt"])
+    assert run().removed == []
+    (folder / ".notes.txt").unlink()
+    assert run().removed == [str(folder / ".notes.txt")]
+
+
+def test_a_link_to_a_folder_is_said(folder, run, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    assert run().quarantined == {str(folder / "link"): "it is a link to a folder; ingest that folder itself"}
+
+
+def test_a_time_in_the_future_is_no_news(index, folder, run, reader):
+    age(folder / "0.txt", -(10**6))
+    run()
+    run()
+    assert reader.read_paths == []
+    assert not plan(index.catalog, find_files([folder], SUFFIXES), [folder]).has_news

@@ -232,3 +232,23 @@ def test_a_thousand_unchanged_files_are_not_opened(rag, tmp_path):
     os.utime(folder / "0.txt", (2e9, 1.5e9))
     report = json.loads(rag("ingest", folder, *place)[1])
     assert (report["unchanged"], report["quarantined"]) == (1000, {})
+
+
+def test_paths_may_be_relative(mine, folder, monkeypatch):
+    monkeypatch.chdir(folder / "old")
+    assert set(listed(mine, "--folder", "..")) == {"fees.csv", "tea.txt", "tide.md"}
+    assert set(listed(mine, "--folder", "/")) == {"fees.csv", "tea.txt", "tide.md"}
+    assert set(listed(mine, "--document", "../tea.txt")) == {"tea.txt"}
+    assert "Removed 1 files" in mine("documents", "remove", "../tea.txt")[1]
+
+
+@pytest.mark.parametrize("day", ["20240101", "2024-W01-1", "today"])
+def test_days_are_written_in_one_way(mine, day):
+    code, _, err = mine("documents", "list", "--since", day)
+    assert (code, "YYYY-MM-DD" in err) == (2, True)
+
+
+def test_a_tag_is_text(mine, folder):
+    for arguments in (["documents", "tag", folder, "--add", "\udcff"], ["ingest", folder, "--tag", " "]):
+        code, _, err = mine(*arguments)
+        assert (code, "is no tag" in err) == (2, True)

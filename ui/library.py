@@ -1,6 +1,7 @@
 """The commands about documents and collections: ingest, documents, collections, doctor."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ def ingest(settings: Settings, options: Options) -> int:
     from ingest import pipeline
     from ingest.report import Report
 
+    _check_tags(options.tag)
     report = Report()
     try:
         with measured(options) as advance:
@@ -108,6 +110,7 @@ def tag_documents(settings: Settings, options: Options) -> int:
     """`rag documents tag PATH... --add TAG --remove TAG`."""
     from rag.index import LocalIndex, open_catalog
 
+    _check_tags(options.add)
     index = LocalIndex(open_catalog(settings.collection_dir))
     with index.writing():
         paths = _paths(index.catalog, options.targets)
@@ -117,12 +120,18 @@ def tag_documents(settings: Settings, options: Options) -> int:
     return 0
 
 
+def _check_tags(tags: Iterable[str]) -> None:
+    for tag in tags:
+        if not tag.strip() or any("\ud800" <= character <= "\udfff" for character in tag):
+            raise InputError(f"{tag!r} is no tag; type some text in the terminal's own encoding.")
+
+
 def _paths(catalog: "Catalog", targets: Iterable[str]) -> list[str]:
     """The stored paths that targets name: a file, a folder or a document's id. Raises `InputError`."""
     sources = catalog.sources()
     found: dict[str, None] = {}
     for target in targets:
-        path = Path.cwd() / target
+        path = _as_ingested(target)
         matching = [s for s in sources if Path(s).is_relative_to(path) or sources[s].document_id == target]
         if not matching:
             raise InputError(f"The collection holds no file, folder or document {target}; see: rag documents list")
@@ -139,18 +148,22 @@ def list_collections(settings: Settings, options: Options) -> int:
         print_json([dataclasses.asdict(row) for row in rows])
         return 0
     for row in rows:
+        if row.problem:
+            err.print(f"rag: {row.problem}", markup=False)
+            continue
         size = f"{row.size / 1e6:.1f} MB"
         out.print(f"[bold]{row.name}[/bold]: {row.documents} documents, {row.passages} passages, {size}")
         out.print(f"    embedder {row.embedder}, index {row.index}, {row.quarantined} files not read", markup=False)
-    return 0
+    return 3 if any(row.problem for row in rows) else 0
 
 
 def create_collection(settings: Settings, options: Options) -> int:
     """`rag collections create NAME`: an empty one for the embedder of the settings."""
     from rag.index import open_index
+    from rag.index.database import FILE
     from rag.models import embedder_identity, resolve_embedder
 
-    if settings.collection_dir.exists():
+    if (settings.collection_dir / FILE).exists():
         raise InputError(f"There is a collection {settings.collection!r} already.")
     folder = resolve_embedder(settings.embedder, settings.models_dir)
     open_index(
@@ -245,16 +258,21 @@ def _embedder_findings(index: "LocalIndex", settings: Settings) -> "Iterator[Fin
         )
 
 
+def _as_ingested(path: str) -> str:
+    """A path as a collection names it: absolute, without `..`, with links as they are."""
+    return os.path.abspath(path)  # noqa: PTH100
+
+
 def filter_of(options: Options) -> "Filter":
     """The filter that the flags ask for. Raises `SettingsError`."""
     from rag.schema import Filter
 
     try:
         return Filter(
-            folders=tuple(str(Path.cwd() / folder) for folder in options.folder),
+            folders=tuple(map(_as_ingested, options.folder)),
             types=tuple(options.type),
             tags=tuple(options.with_tag),
-            documents=tuple(options.document),
+            documents=(*options.document, *map(_as_ingested, options.document)),
             since=options.since,
             until=options.until,
         )

@@ -6,6 +6,7 @@ reused. Deleted text is overwritten (`secure_delete`). Knows nothing of similari
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -39,12 +40,20 @@ class Catalog:
         """Open the catalogue in `folder`, creating it where there is none. Raises `CollectionError`."""
         self.path = folder / FILE
         self.db = Database(self.path)
+        self._file = self.path.stat()
         if self.db.migrated:
             self._add_checksums()
 
     def close(self) -> None:
         """Close the file."""
         self.db.close()
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is open is still the one in the folder."""
+        try:
+            return os.path.samestat(self._file, self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def transaction(self, write: bool = True) -> AbstractContextManager[None]:
         """One state for all reads in the block; what it writes is all or nothing, and durable when the block ends."""
@@ -280,7 +289,8 @@ class Catalog:
                 (document_id,),
             )
         )
-        return [row[:5] for row in rows], [row[5] for row in rows], [row[6] for row in rows if row[6] is not None]
+        blobs = [row[6] for row in rows if isinstance(row[6], bytes)]
+        return [row[:5] for row in rows], [row[5] for row in rows], blobs
 
     def texts(self, first: int, last: int) -> Iterator[tuple[int, str]]:
         """(id, text) of the passages with ids in a range, both ends included."""

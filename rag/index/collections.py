@@ -29,14 +29,18 @@ class Summary:
     embedder: str
     index: str  # the kind of FAISS index
     size: int  # bytes on disk
+    problem: str | None = None  # why it cannot be opened; all else is nought then
 
 
 def summaries(collections: Path) -> Iterator[Summary]:
-    """All collections in a folder, by name. Raises `CollectionError` for one that cannot be read."""
+    """All collections in a folder, by name."""
     for folder in sorted(collections.glob("[!.]*")):
         if (folder / FILE).is_file():
-            with contextlib.closing(open_catalog(folder)) as catalog:
-                yield _summary(folder, catalog)
+            try:
+                with contextlib.closing(open_catalog(folder)) as catalog:
+                    yield _summary(folder, catalog)
+            except CollectionError as error:
+                yield Summary(folder.name, 0, 0, 0, "", "", _size(folder), str(error))
 
 
 def _summary(folder: Path, catalog: Catalog) -> Summary:
@@ -49,8 +53,16 @@ def _summary(folder: Path, catalog: Catalog) -> Summary:
         quarantined=sum(1 for source in sources if source.reason),
         embedder=catalog.meta("embedder_name") or "",
         index=kind_for(count),
-        size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        size=_size(folder),
     )
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a writer may be at work
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +99,9 @@ def delete(folder: Path) -> None:
     """Delete a collection. Raises `CollectionError` where there is none, `LockedError` where it is being written to."""
     index = LocalIndex(open_catalog(folder))
     with contextlib.closing(index), index.locked():
-        doomed = folder.with_name(f".{folder.name}.deleted")
+        folder.rename(folder.with_name(f".{folder.name}.{os.getpid()}.deleted"))  # half of one is never seen
+    for doomed in folder.parent.glob(".*.deleted"):  # those of interrupted runs too
         shutil.rmtree(doomed, ignore_errors=True)
-        folder.rename(doomed)  # at once: half a collection is never seen
-    shutil.rmtree(doomed)
 
 
 def export(folder: Path, file: Path) -> None:
@@ -110,7 +121,7 @@ def export(folder: Path, file: Path) -> None:
 
 def import_(file: Path, folder: Path) -> None:
     """Make a new collection of an exported file, which is checked first. Raises `CollectionError`."""
-    if folder.exists():
+    if (folder / FILE).exists():
         raise CollectionError(f"There is a collection {folder.name!r} already; choose another name (--collection).")
     if not file.is_file():
         raise CollectionError(f"There is no file {file}; check the path.")
@@ -120,7 +131,11 @@ def import_(file: Path, folder: Path) -> None:
     aside.mkdir(mode=0o700)
     try:
         shutil.copyfile(file, aside / FILE)
-        _check(aside, file)
+        try:
+            _check(aside)
+        except CollectionError as error:
+            reason = str(error).replace(str(aside / FILE), "it")
+            raise CollectionError(f"{file} is not a whole export of a collection: {reason}") from error
         with contextlib.closing(LocalIndex(Catalog(aside))) as index, index.writing():
             pass  # which makes the word index
         aside.rename(folder)
@@ -129,10 +144,9 @@ def import_(file: Path, folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _check(folder: Path, file: Path) -> None:
+def _check(folder: Path) -> None:
     with contextlib.closing(Catalog(folder)) as catalog:
         damaged = (damage(catalog, document) for document in catalog.documents())
         reason = next((why for why in (*problems(catalog), *damaged) if why), None)
         if reason or not catalog.embedder():
-            reason = reason or "it names no embedder"
-            raise CollectionError(f"{file} is not a whole export of a collection ({reason}); export it again.")
+            raise CollectionError(reason or "it names no embedder")

@@ -11,7 +11,7 @@ DAY = "coalesce(d.date, date(s.mtime_ns / 1000000000, 'unixepoch'))"
 def conditions(keep: Filter) -> tuple[str, list[str]]:
     """The condition and the values of its parameters."""
     parts = [
-        (_any_of("s.path = value OR substr(s.path, 1, length(value) + 1) = value || '/'"), keep.folders),
+        (_any_of("s.path = value OR instr(s.path, rtrim(value, '/') || '/') = 1"), keep.folders),
         (_any_of("substr(lower(s.path), -length(value) - 1) = '.' || lower(value)"), _suffixes(keep.types)),
         (_any_of("value IN (SELECT tag FROM tags WHERE path = s.path)"), keep.tags),
         (_any_of("value IN (d.id, s.path)"), keep.documents),

@@ -10,6 +10,9 @@ A reader that stays open follows what another process commits, and answers from 
 """
 
 import contextlib
+import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,12 +46,19 @@ class LocalIndex:
         self._identity = catalog.embedder()
         self._snapshot = folder / "vectors.snapshot"
         self._vectors: VectorIndex | None = None
-        self._lexical = LexicalIndex(folder / "lexical")
-        self._lock = FileLock(folder / "writer.lock", timeout=0)
+        # tantivy needs a lock file even to read: where none can be written, a copy of the words is searched.
+        self._copy = None if os.access(folder, os.W_OK) else tempfile.TemporaryDirectory()
+        caches = Path(self._copy.name) if self._copy else folder
+        if self._copy and (folder / "lexical").is_dir():
+            shutil.copytree(folder / "lexical", caches / "lexical")
+        self._lexical = LexicalIndex(caches / "lexical")
+        self._lock = FileLock(caches / "writer.lock", timeout=0)
 
     def close(self) -> None:
         """Close the catalogue."""
         self.catalog.close()
+        if self._copy:
+            self._copy.cleanup()
 
     @property
     def dimension(self) -> int:
@@ -65,6 +75,7 @@ class LocalIndex:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep all other writers out. Raises `LockedError`."""
+        self._check_place()
         try:
             self._lock.acquire(timeout=_COURTESY)
         except Timeout:
@@ -72,6 +83,7 @@ class LocalIndex:
                 f"Another process is writing to {self.folder}; wait until it ends and try again."
             ) from None
         try:
+            self._check_place()
             yield
         finally:
             self._lock.release()
@@ -80,6 +92,7 @@ class LocalIndex:
     def writing(self) -> Iterator[None]:
         """Be the one writer; the caches catch up when the block ends. Raises `LockedError`."""
         with self.locked():
+            self._check_embedder()
             try:
                 yield
                 self._settle()
@@ -174,6 +187,7 @@ class LocalIndex:
         """All searches in the block answer from one committed state. Raises `LockedError`, `ModelError`."""
         deadline = time.monotonic() + _PATIENCE
         while True:
+            self._check_place()
             with self.catalog.transaction(write=False):
                 if self._lexical.state() == self.catalog.state():
                     self._check_embedder()
@@ -191,6 +205,11 @@ class LocalIndex:
                 self.publish()
         except Timeout:
             time.sleep(0.005)
+
+    def _check_place(self) -> None:
+        """An open file outlives its folder: what was deleted may not answer, nor be written beside its successor."""
+        if not self.catalog.is_in_place():
+            raise CollectionError(f"Collection {self.folder.name!r} was deleted or replaced; open it again.")
 
     def _check_embedder(self) -> None:
         if self.catalog.embedder() != self._identity:
