@@ -55,7 +55,7 @@ def test_readers_see_committed_states_only():
 
 
 def test_any_order_of_deeds_agrees_with_a_dict():
-    passes("machine", 6)
+    passes("machine", 4)
 
 
 @pytest.mark.torture
@@ -68,4 +68,4 @@ def test_at_length(seed):
 
 @pytest.mark.torture
 def test_any_order_at_length():
-    passes("machine", 200)
+    passes("machine", 100)
