@@ -14,9 +14,10 @@ from rag.embedding import Embedder, choose_device
 from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
 from rag.language_model import LanguageModel, convert_gguf
-from rag.models import embedder_identity, resolve_embedder, resolve_language_model
+from rag.models import embedder_identity, resolve_cross_encoder, resolve_embedder, resolve_language_model
 from rag.prompting import REFUSAL, build_prompt, check_template, choose_template
-from rag.retrieval import EVERYTHING, retrieve
+from rag.reranking import cross_encoder, question_likelihood
+from rag.retrieval import EVERYTHING, Reranker, retrieve
 from rag.schema import Answer, Filter, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep
 from rag.settings import Settings
 
@@ -35,12 +36,19 @@ class Assistant:
         generator: LocalGenerator,
         language_model: str,
         template: str = "auto",
+        reranker: Reranker | None = None,
+        join: bool = True,
     ) -> None:
-        """Put loaded parts together. `template` "auto" is the form that measured best for the kind of model."""
+        """Put loaded parts together. `template` "auto" is the form that measured best for the kind of model.
+
+        `reranker` and `join` are for `retrieve`.
+        """
         self.index = index
         self.embedder = embedder
         self.generator = generator
         self.language_model = language_model
+        self.reranker = reranker
+        self.join = join
         frame = generator.model.chat_frame()
         automatic = "examples" if language_model == "embedded" or frame is None else "chat"
         self.template = automatic if template == "auto" else template
@@ -64,7 +72,8 @@ class Assistant:
         """As `ask`, as it happens: the prompt with its passages, a step a token, and the answer last."""
         began = time.perf_counter()
         params = self._complete(params or SamplingParams())
-        retrieved = retrieve(self.index, self.embedder.embed_question, question, k, keep)
+        embed = self.embedder.embed_question
+        retrieved = retrieve(self.index, embed, question, k, keep, reranker=self.reranker, join=self.join)
         prompt = self._prompt(question, retrieved, params)
         found = time.perf_counter()
         yield prompt
@@ -107,8 +116,9 @@ def load_assistant(settings: Settings) -> Assistant:
     """Load what the settings name and open the collection. Raises `ModelError` and `CollectionError`."""
     check_template(settings.template)
     index = open_collection(settings)
-    parts = load_embedder(settings), load_language_model(settings)
-    return Assistant(index, *parts, settings.language_model, settings.template)
+    embedder, generator = load_embedder(settings), load_language_model(settings)
+    reranker = load_reranker(settings, generator)
+    return Assistant(index, embedder, generator, settings.language_model, settings.template, reranker, settings.join)
 
 
 def open_collection(settings: Settings) -> LocalIndex:
@@ -129,3 +139,15 @@ def load_language_model(settings: Settings) -> LocalGenerator:
     """The sampling loop over the language model that the settings name, on their device. Raises `ModelError`."""
     folder = resolve_language_model(settings.language_model, settings.models_dir, convert_gguf)
     return LocalGenerator(LanguageModel(folder, choose_device(settings.device)))
+
+
+def load_reranker(settings: Settings, generator: LocalGenerator | None = None) -> Reranker | None:
+    """What the setting `rerank` names; the language model is loaded for it unless it is given. Raises `ModelError`."""
+    if settings.rerank == "none":
+        return None
+    if settings.rerank != "language-model":
+        folder = resolve_cross_encoder(settings.rerank, settings.models_dir)
+        return cross_encoder(folder, choose_device(settings.device))
+    generator = generator or load_language_model(settings)
+    model = generator.model
+    return question_likelihood(model.encode, generator.score, model.context_window)

@@ -126,6 +126,11 @@ def resolve_embedder(name: str, models_dir: Path) -> Path:
     return bundled_file("embedder") if name == "embedded" else _resolve(name, "embedder", models_dir)
 
 
+def resolve_cross_encoder(name: str, models_dir: Path) -> Path:
+    """The folder of a cross-encoder in transformers' layout; none is bundled. Raises `ModelError`."""
+    return _resolve(name, "cross-encoder", models_dir)
+
+
 def resolve_language_model(name: str, models_dir: Path, convert: Callable[[Path, Path], None]) -> Path:
     """The folder of a language model in transformers' layout. Raises `ModelError`.
 
@@ -177,7 +182,8 @@ def _hub_folder(model: str, models_dir: Path) -> Path:
 
 
 def _resolve(name: str, kind: str, models_dir: Path) -> Path:
-    preset = PRESETS[kind].get(name)
+    presets = PRESETS.get(kind, {})
+    preset = presets.get(name)
     model = preset.model if preset and preset.model else name
     if _HUB_NAME.fullmatch(model):
         if _complete(_hub_folder(model, models_dir)):
@@ -185,10 +191,8 @@ def _resolve(name: str, kind: str, models_dir: Path) -> Path:
         raise ModelError(f"The {kind} {name!r} is not on this machine; run: rag models fetch {name}")
     if (Path(model) / "config.json").is_file():
         return Path(model).absolute()
-    raise ModelError(
-        f"Unknown {kind} {name!r}; use a preset ({', '.join(PRESETS[kind])}), "
-        "a folder with a config.json, or ORG/MODEL@COMMIT."
-    )
+    named = f"a preset ({', '.join(presets)}), " if presets else ""
+    raise ModelError(f"Unknown {kind} {name!r}; use {named}a folder with a config.json, or ORG/MODEL@COMMIT.")
 
 
 def prepare(target: Path, build: Callable[[Path], None]) -> None:

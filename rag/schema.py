@@ -50,6 +50,7 @@ class Passage:
     first: int | None
     last: int | None
     heading_path: tuple[str, ...]
+    date: str | None = None  # YYYY-MM-DD of its document: as the contents state it, else of the file's last change
 
     @property
     def place(self) -> str:
@@ -83,13 +84,19 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class RetrievedPassage:
-    """A passage that answers a query, with the score of each stage that saw it."""
+    """A passage that answers a query, with the score of each stage that saw it; None where a stage did not."""
 
     passage: Passage
-    rank: int  # 1 is best
-    fused: float  # what the rank is by, 0 to 1; comparable only within one query
+    rank: int  # 1 is best: by `rerank` where there is one, else by `fused`
+    fused: float  # 0 to 1; comparable only within one query
     dense: float | None  # cosine similarity of question and passage
     lexical: float | None  # BM25
+    rerank: float | None = None
+    reranked_by: str | None = None  # what that score is
+    copies: tuple[str, ...] = ()  # the files of near-copies, which are left out
+    newest: bool | None = (
+        None  # where versions that differ in a number or a name were found: whether this is the newest
+    )
 
 
 @dataclass(frozen=True, slots=True)

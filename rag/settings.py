@@ -36,6 +36,8 @@ class Settings:
     language_model: str = "embedded"
     device: str = "auto"
     passages: int = 3
+    rerank: str = "none"
+    join: bool = True
     template: str = "auto"
     max_new_tokens: int = 64
     temperature: float = 0.0

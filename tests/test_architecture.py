@@ -13,7 +13,8 @@ OWNERS = {
     "faiss": {"rag/index/vectors.py"},
     "tantivy": {"rag/index/lexical.py"},
     "sqlite3": {"rag/index/database.py"},
-    "sentence_transformers": {"rag/embedding.py"},
+    "sentence_transformers": {"rag/embedding.py", "rag/reranking.py"},
+    "ir_measures": {"rag/evaluation/retrieval.py"},
     "transformers": {"rag/language_model.py"},
     "torch": {f"rag/{name}.py" for name in ("embedding", "language_model", "generation", "sampling")},
     "pypdfium2": {"ingest/parsing/pdf.py", "ingest/parsing/pdf_hidden.py"},
@@ -28,12 +29,13 @@ OWNERS = {
     "openpyxl": set(),
     "semantic_text_splitter": {"ingest/chunking.py"},
 }
-SEES_ALL_STAGES = {"rag/assistant.py", "rag/evaluation/run.py", "rag/__init__.py"}
+SEES_ALL_STAGES = {"rag/assistant.py", "rag/evaluation/run.py", "rag/evaluation/retrieval.py", "rag/__init__.py"}
 INDEX = [path.relative_to(ROOT).as_posix() for path in (ROOT / "rag/index").glob("*.py")]
 # What a stage may use besides schema and errors.
 STAGES = {
     "rag/generation.py": {"rag.sampling", "rag.stopping", "rag.language_model"},
-    "rag/retrieval.py": {"rag.index"},
+    "rag/reranking.py": {"rag.retrieval"},
+    "rag/retrieval.py": {"rag.index", "rag.near_copies"},
     **{name: {"rag.index"} for name in INDEX},
 }
 

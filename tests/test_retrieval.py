@@ -28,7 +28,7 @@ def test_best_first_with_every_score(search):
     assert [p.fused for p in found] == sorted((p.fused for p in found), reverse=True)
     for p in found:
         highest = max(q.lexical or 0 for q in search("where is the tea room", 9))
-        assert p.fused == pytest.approx(0.5 * max(p.dense, 0) + 0.5 * (p.lexical or 0) / highest)
+        assert p.fused == pytest.approx(0.53 * max(p.dense, 0) + 0.47 * (p.lexical or 0) / highest)
 
 
 def test_words_find_what_the_embedder_does_not_know(search):

@@ -50,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="rag", description="Answers questions from your own documents and shows the probability of every token."
     )
     actions = parser.add_subparsers(required=True, metavar="COMMAND")
-    place, model, retrieval, filters = _place(), _language_model(), _retrieval(), _filters()
+    place, model, filters = _place(), _language_model(), _filters()
+    reranking, retrieval = _reranking(), _retrieval()
 
     _add_library(actions, place, filters)
 
@@ -65,7 +66,10 @@ def _parser() -> argparse.ArgumentParser:
 
     search = actions.add_parser("search", parents=[place, retrieval, filters], help="show the passages for a question")
     search.add_argument("question", metavar="QUESTION")
-    search.set_defaults(run=commands.search)
+    search.add_argument(
+        "--mode", choices=["hybrid", "dense", "lexical"], default="hybrid", help="vectors, words or both (default)"
+    )
+    search.set_defaults(run=commands.search, language_model=None)
 
     evaluate = actions.add_parser("eval", help="ask many questions and measure").add_subparsers(
         required=True, metavar="WHAT"
@@ -78,6 +82,15 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="RUN", help="folder of the run; it goes on where it stopped"
     )
     answers.set_defaults(run=commands.evaluate_answers)
+    judged = evaluate.add_parser(
+        "retrieval", parents=[place, reranking], help="does the search find the right passage?"
+    )
+    judged.add_argument("data", type=Path, metavar="DATA", help="a BEIR folder or a SQuAD-format file")
+    judged.add_argument(
+        "--mode", choices=["hybrid", "dense", "lexical"], default="hybrid", help="vectors, words or both (default)"
+    )
+    judged.add_argument("--limit", type=_positive, metavar="N", help="the first N queries only")
+    judged.set_defaults(run=commands.evaluate_retrieval)
 
     web = actions.add_parser("ui", parents=[place, retrieval, model], help="open the web page")
     web.add_argument("--port", type=int, default=8501)
@@ -157,6 +170,13 @@ def _add_collections(actions: Actions) -> None:
         parser.set_defaults(run=run)
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
+    return number
+
+
 def _place(with_collection: bool = True) -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
     if with_collection:
@@ -171,8 +191,19 @@ def _place(with_collection: bool = True) -> argparse.ArgumentParser:
 
 
 def _retrieval() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(add_help=False)
+    flags = argparse.ArgumentParser(add_help=False, parents=[_reranking()])
     flags.add_argument("--passages", metavar="K", help="how many passages to read")
+    flags.add_argument(
+        "--join", action=argparse.BooleanOptionalAction, default=None, help="neighbours in a document become one"
+    )
+    return flags
+
+
+def _reranking() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(add_help=False)
+    flags.add_argument(
+        "--rerank", metavar="MODEL", help="none, language-model, or a cross-encoder's folder or ORG/MODEL@COMMIT"
+    )
     return flags
 
 

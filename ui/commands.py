@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rag.errors import SettingsError
 from rag.settings import NAMES, Settings
@@ -35,17 +35,47 @@ def ask(settings: Settings, options: Options) -> int:
 
 def search(settings: Settings, options: Options) -> int:
     """`rag search QUESTION`: the passages with every score."""
-    from rag.assistant import load_embedder, open_collection
+    from rag.assistant import load_embedder, load_reranker, open_collection
     from rag.retrieval import retrieve
     from ui import terminal
 
     keep = filter_of(options)
     index = open_collection(settings)
-    found = retrieve(index, load_embedder(settings).embed_question, options.question, settings.passages, keep)
+    with status(options, "loading the models"):
+        # Words need no model: it is loaded where vectors are compared.
+        embed = _no_embedder if options.mode == "lexical" else load_embedder(settings).embed_question
+        reranker = load_reranker(settings)
+    found = retrieve(index, embed, options.question, settings.passages, keep, options.mode, reranker, settings.join)
     if options.json:
         print_json([terminal.as_data(passage) for passage in found])
     else:
         terminal.show_passages(out, found)
+    return 0
+
+
+def evaluate_retrieval(settings: Settings, options: Options) -> int:
+    """`rag eval retrieval DATA`: how well the search finds what is relevant."""
+    from rag.assistant import load_embedder, load_reranker
+    from rag.evaluation.judged import read_judged
+    from rag.evaluation.retrieval import evaluate_retrieval as evaluate
+
+    data = read_judged(options.data, options.limit)
+    with status(options, "loading the models"):
+        embedder = None if options.mode == "lexical" else load_embedder(settings)
+        reranker = load_reranker(settings)
+    with counted(options) as advance:
+        result = evaluate(data, embedder, options.mode, reranker, advance)
+    if options.json:
+        print_json(result)
+        return 0
+    for name, value in result["metrics"].items():
+        low, high = result["intervals"][name]
+        out.print(f"{name:10} {value:.4f}   95 % interval {low:.4f} to {high:.4f}")
+    reranked = f", re-ranked by {result['rerank']}" if result["rerank"] else ""
+    out.print(
+        f"{result['mode']}{reranked}: {result['queries']} queries over {result['passages']} passages, "
+        f"{result['milliseconds_per_query']:.1f} ms a query"
+    )
     return 0
 
 
@@ -166,6 +196,10 @@ def show_settings(settings: Settings, options: Options) -> int:
     for name in NAMES:
         out.print(f"{name:22} {getattr(settings, name)!s:40} {settings.sources[name]}", markup=False)
     return 0
+
+
+def _no_embedder(question: str) -> NoReturn:
+    raise ValueError("words need no vector")
 
 
 def sampling_params(settings: Settings, stop: tuple[str, ...], default_seed: int | None = None) -> "SamplingParams":

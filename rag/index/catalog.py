@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rag.index.database import FILE, Database, whole_rows
-from rag.index.filters import conditions
+from rag.index.filters import DAY, conditions
 from rag.index.records import (
     EMPTY,
     Changes,
@@ -271,14 +271,21 @@ class Catalog:
         """The passages of these ids that are stored, one at a time."""
         rows = self.db.rows(
             "SELECT p.id, p.document_id, (SELECT min(path) FROM sources WHERE document_id = p.document_id), d.title,"
-            ' p.text, p.start, p."end", d.unit, p.first, p.last, p.heading_path'
+            f' p.text, p.start, p."end", d.unit, p.first, p.last, p.heading_path, (SELECT max({DAY}) FROM sources s'
+            " WHERE s.document_id = d.id)"
             " FROM json_each(?) wanted JOIN passages p ON p.id = wanted.value JOIN documents d ON d.id = p.document_id",
             (json.dumps(list(ids)),),
         )
         with whole_rows(self.path):
-            for number, document_id, source, title, text, start, end, unit, first, last, headings in rows:
+            for number, document_id, source, title, text, start, end, unit, first, last, headings, date in rows:
                 path = tuple(json.loads(headings))
-                yield Passage(number, document_id, source, title, text, start, end, unit, first, last, path)
+                yield Passage(number, document_id, source, title, text, start, end, unit, first, last, path, date)
+
+    def text_between(self, document_id: str, start: int, end: int) -> str:
+        """The characters from `start` to `end` of a document that is stored."""
+        sql = "SELECT substr(text, ?, ?) FROM documents WHERE id = ?"
+        text: str = self.db.value(sql, (start + 1, end - start, document_id))
+        return text
 
     def stored_passages(self, document_id: str) -> tuple[list[tuple[Any, ...]], list[str], list[bytes]]:
         """A document's passages as they are stored: columns of their places, texts, and bytes of their vectors."""

@@ -278,6 +278,10 @@ class LocalIndex:
         """The passages of these ids that are still stored, by id."""
         return self.catalog.passages(ids)
 
+    def text_between(self, document_id: str, start: int, end: int) -> str:
+        """The characters from `start` to `end` of a document that is stored."""
+        return self.catalog.text_between(document_id, start, end)
+
 
 def open_index(folder: Path, identity: dict[str, str | int], create: bool = False) -> LocalIndex:
     """Open a collection made with the embedder of this identity; with `create`, make it where there is none.

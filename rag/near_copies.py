@@ -1,0 +1,153 @@
+"""Two passages -> is one a near-copy of the other, another version of it, or something else?
+
+A near-copy says nothing new and only fills the results. A version differs in a number, a date, a name or a negation:
+that is evidence, and must stay. Compares words; knows nothing of scores or of where passages come from.
+"""
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal
+
+Relation = Literal["copy", "version"]
+_CJK = r"぀-ヿ㐀-䶿一-鿿豈-﫿가-힣\U00020000-\U0003134f"
+# Numbers with their sign and inner marks, characters of scripts without spaces one by one, words.
+_WORD = re.compile(rf"[-−+]?\d[\d.,:/-]*(?<=\d)|[{_CJK}]|[^\W\d{_CJK}][^\W{_CJK}]*(?:['’-][^\W{_CJK}]+)*")
+_CJK_CHARACTER = re.compile(f"[{_CJK}]")
+_COPY = 0.9  # of the words of the second, in order
+_VERSION = 0.8  # of the words of both
+_COARSE = 0.5  # of the distinct pieces between blanks, punctuation and all
+# Lower-case words that turn a statement into another one.
+_TURNING = frozenset(
+    [
+        "no",
+        "not",
+        "never",
+        "none",
+        "nothing",
+        "neither",
+        "nor",
+        "without",
+        "except",
+        "unless",
+        "only",
+        "cannot",
+        "must",
+        "may",
+        "shall",
+        "should",
+        "can",
+        "could",
+        "would",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "twenty",
+        "thirty",
+        "forty",
+        "fifty",
+        "hundred",
+        "thousand",
+        "million",
+        "half",
+        "quarter",
+        "third",
+        "double",
+        "first",
+        "second",
+        "daily",
+        "weekly",
+        "monthly",
+        "quarterly",
+        "yearly",
+        "annual",
+        "annually",
+        "before",
+        "after",
+        "more",
+        "less",
+        "least",
+        "most",
+        "minimum",
+        "maximum",
+        "above",
+        "below",
+        "over",
+        "under",
+        "within",
+        "allowed",
+        "forbidden",
+        "permitted",
+        "prohibited",
+    ]
+)
+
+
+class Words:
+    """A passage ready to be compared with others."""
+
+    def __init__(self, text: str) -> None:
+        """Take a text apart, coarsely at first: most pairs have so little in common that no more is needed."""
+        self.text = text
+        pieces = text.casefold().split()
+        has_blanks = len(text) < 15 * len(pieces)
+        self.coarse: frozenset[object] = frozenset(pieces if has_blanks else pairwise(text))
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words as they stand there, without punctuation."""
+        return _WORD.findall(self.text)
+
+    @cached_property
+    def folded(self) -> list[str]:
+        """The words without regard to case."""
+        return [word.casefold() for word in self.words]
+
+
+def compare(first: Words, second: Words) -> Relation | None:
+    """Whether the second passage is a near-copy of the first (its words, without more), a version of it, or neither.
+
+    Characters of Chinese, Japanese and Korean are compared one by one, and each that differs may be part of a name:
+    such passages are near-copies only where all are the same.
+    """
+    if len(first.coarse & second.coarse) < _COARSE * len(second.coarse):
+        return None
+    length, both = len(second.folded), len(first.folded) + len(second.folded)
+    if not length or len(first.folded) == 0:
+        return "copy" if both == 0 else None
+    matcher = SequenceMatcher(None, first.folded, second.folded, autojunk=False)
+    matched = sum(block.size for block in matcher.get_matching_blocks())
+    if not any(_turns(word) for word in _changed(matcher, first.words, second.words)):
+        return "copy" if matched / length >= _COPY else None
+    return "version" if 2 * matched / both >= _VERSION else None
+
+
+def _changed(matcher: SequenceMatcher[str], words: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The words in which they differ; not those that the first has more at its ends."""
+    changed: list[str] = []
+    for kind, i, end, j, other_end in matcher.get_opcodes():
+        if kind == "equal" or (kind == "delete" and (i == 0 or end == len(words))):
+            continue
+        changed += [*words[i:end], *others[j:other_end]]
+    return changed
+
+
+def _turns(word: str) -> bool:
+    """Whether a word can make it another statement: a number, a name, a negation."""
+    return (
+        any(c.isdigit() or c.isupper() for c in word)
+        or word in _TURNING
+        or word.endswith(("n't", "n’t"))
+        or bool(_CJK_CHARACTER.match(word))
+    )

@@ -1,0 +1,56 @@
+"""Judges of a question and a passage together, since what is similar is not yet what is relevant.
+
+Slower than retrieval by orders, so they only order its best passages. The only module that uses cross-encoders.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sentence_transformers import CrossEncoder
+
+from rag.errors import ModelError
+from rag.retrieval import Reranker
+
+_BATCH = 8
+_ASK = "\n\nQuestion:"
+Encode = Callable[[str, bool], list[int]]  # (text, trusted) -> token ids
+LogProbs = Callable[[Sequence[int], Sequence[int]], npt.NDArray[np.float32]]  # (prompt ids, n ids) -> (n,)
+
+
+def cross_encoder(folder: Path, device: str) -> Reranker:
+    """A model that reads question and passage as one text (Nogueira and Cho 2019). Raises `ModelError`."""
+    try:
+        model = CrossEncoder(str(folder), device=device, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"The cross-encoder in {folder} cannot be loaded ({error}); choose another.") from error
+    if model.num_labels != 1:
+        raise ModelError(f"The model in {folder} gives {model.num_labels} scores a pair; a cross-encoder gives one.")
+    if device.startswith("cpu"):
+        model.float()  # where half precision is many times slower
+
+    def score(question: str, texts: Sequence[str]) -> Sequence[float]:
+        pairs = [(question, text) for text in texts]
+        return [float(s) for s in model.predict(pairs, batch_size=_BATCH, show_progress_bar=False)]
+
+    return Reranker("cross-encoder", score)
+
+
+def question_likelihood(encode: Encode, score: LogProbs, window: int) -> Reranker:
+    """The language model as the judge: how probable is the question after the passage?
+
+    Mean log P(token of the question | passage, tokens before) in nats (Sachan et al. 2022, "Improving Passage Retrieval
+    with Zero-Shot Question Generation"). A passage that is too long for the context window is read up to there.
+    """
+
+    def of_one(question: Sequence[int], text: str) -> float:
+        ask = encode(_ASK, True)
+        prompt = encode(text, False)[: max(0, window - len(ask) - len(question))] + ask
+        return float(score(prompt, question).mean())
+
+    def score_all(question: str, texts: Sequence[str]) -> Sequence[float]:
+        ids = encode(f" {question}", False)[: window // 2]
+        return [of_one(ids, text) for text in texts]
+
+    return Reranker("mean log P(question | passage)", score_all)
