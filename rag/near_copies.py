@@ -18,7 +18,7 @@ _WORD = re.compile(rf"[-−+]?\d[\d.,:/-]*(?<=\d)|[{_CJK}]|[^\W\d{_CJK}][^\W{_CJ
 _CJK_CHARACTER = re.compile(f"[{_CJK}]")
 _COPY = 0.9  # of the words of the second, in order
 _VERSION = 0.8  # of the words of both
-_COARSE = 0.5  # of the distinct pieces between blanks, punctuation and all
+_COARSE = 0.7  # of the distinct pieces between blanks; less is not looked at more closely
 # Lower-case words that turn a statement into another one.
 _TURNING = frozenset(
     [
@@ -100,9 +100,8 @@ class Words:
     def __init__(self, text: str) -> None:
         """Take a text apart, coarsely at first: most pairs have so little in common that no more is needed."""
         self.text = text
-        pieces = text.casefold().split()
-        has_blanks = len(text) < 15 * len(pieces)
-        self.coarse: frozenset[object] = frozenset(pieces if has_blanks else pairwise(text))
+        has_blanks = not _CJK_CHARACTER.search(text)
+        self.coarse: frozenset[object] = frozenset(text.casefold().split() if has_blanks else pairwise(text))
 
     @cached_property
     def words(self) -> list[str]:
@@ -121,26 +120,36 @@ def compare(first: Words, second: Words) -> Relation | None:
     Characters of Chinese, Japanese and Korean are compared one by one, and each that differs may be part of a name:
     such passages are near-copies only where all are the same.
     """
-    if len(first.coarse & second.coarse) < _COARSE * len(second.coarse):
+    shared = len(first.coarse & second.coarse)
+    if shared < _COARSE * len(second.coarse) and 2 * shared < _COARSE * (len(first.coarse) + len(second.coarse)):
         return None
     length, both = len(second.folded), len(first.folded) + len(second.folded)
     if not length or len(first.folded) == 0:
         return "copy" if both == 0 else None
     matcher = SequenceMatcher(None, first.folded, second.folded, autojunk=False)
     matched = sum(block.size for block in matcher.get_matching_blocks())
-    if not any(_turns(word) for word in _changed(matcher, first.words, second.words)):
-        return "copy" if matched / length >= _COPY else None
-    return "version" if 2 * matched / both >= _VERSION else None
+    inside, beyond = _differences(matcher, first.words, second.words)
+    if any(map(_turns, inside)):
+        return "version" if 2 * matched / both >= _VERSION else None
+    return "copy" if matched / length >= _COPY and not any(map(_turns, beyond)) else None
 
 
-def _changed(matcher: SequenceMatcher[str], words: Sequence[str], others: Sequence[str]) -> list[str]:
-    """The words in which they differ; not those that the first has more at its ends."""
-    changed: list[str] = []
+def _differences(
+    matcher: SequenceMatcher[str], first: Sequence[str], second: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The words in which they differ between what they share, and what the second has more at its ends.
+
+    What the first has more at its ends is neither: there the second was only cut shorter.
+    """
+    inside: list[str] = []
+    beyond: list[str] = []
     for kind, i, end, j, other_end in matcher.get_opcodes():
-        if kind == "equal" or (kind == "delete" and (i == 0 or end == len(words))):
-            continue
-        changed += [*words[i:end], *others[j:other_end]]
-    return changed
+        at_an_end = (i == end and i in (0, len(first))) or (j == other_end and j in (0, len(second)))
+        if kind != "equal" and not at_an_end:
+            inside += [*first[i:end], *second[j:other_end]]
+        elif kind == "insert":
+            beyond += second[j:other_end]
+    return inside, beyond
 
 
 def _turns(word: str) -> bool:
