@@ -40,6 +40,9 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.embedding
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.collection
+	$(MAKE) $(VENV)-peers/.installed
+	$(BIN)/python -m benchmarks.retrieval --peers $(VENV)-peers/bin/python
+	$(BIN)/python -m benchmarks.retrieval --passages 1000000
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Openbook needs Python 3.11 or later." if sys.version_info < (3, 11) else 0)'
@@ -51,6 +54,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	$(BIN)/pip install --no-deps --only-binary :all: -r requirements-dev.lock
+	touch $@
+
+# What the search is compared with; kept apart, since it needs much that Openbook does not.
+$(VENV)-peers/.installed:
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install chromadb==1.5.9 bm25s==0.3.16
 	touch $@
 
 # Pins with hashes for all platforms. Torch and what only its CUDA build needs are left to the step before; the bundled
@@ -65,4 +74,4 @@ lock: $(VENV)/.installed-dev
 	done; rm .lock
 
 clean:
-	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

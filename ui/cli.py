@@ -66,10 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
     search = actions.add_parser("search", parents=[place, retrieval, filters], help="show the passages for a question")
     search.add_argument("question", metavar="QUESTION")
-    search.add_argument(
-        "--mode", choices=["hybrid", "dense", "lexical"], default="hybrid", help="vectors, words or both (default)"
-    )
-    search.set_defaults(run=commands.search, language_model=None)
+    _add_mode(search)
+    search.set_defaults(run=commands.search)
 
     evaluate = actions.add_parser("eval", help="ask many questions and measure").add_subparsers(
         required=True, metavar="WHAT"
@@ -86,9 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "retrieval", parents=[place, reranking], help="does the search find the right passage?"
     )
     judged.add_argument("data", type=Path, metavar="DATA", help="a BEIR folder or a SQuAD-format file")
-    judged.add_argument(
-        "--mode", choices=["hybrid", "dense", "lexical"], default="hybrid", help="vectors, words or both (default)"
-    )
+    _add_mode(judged)
     judged.add_argument("--limit", type=_positive, metavar="N", help="the first N queries only")
     judged.set_defaults(run=commands.evaluate_retrieval)
 
@@ -168,6 +164,14 @@ def _add_collections(actions: Actions) -> None:
         if name == "delete":
             parser.add_argument("--yes", action="store_true", help="do not ask")
         parser.set_defaults(run=run)
+
+
+def _add_mode(parser: argparse.ArgumentParser) -> None:
+    """How to search where no answer is written."""
+    parser.add_argument(
+        "--mode", choices=["hybrid", "dense", "lexical"], default="hybrid", help="by vectors, by words or by both"
+    )
+    parser.add_argument("--language-model", metavar="MODEL", help="for --rerank language-model")
 
 
 def _positive(text: str) -> int:
