@@ -37,7 +37,7 @@ class Assistant:
         language_model: str,
         template: str = "auto",
         reranker: Reranker | None = None,
-        join: bool = True,
+        join: bool = False,
     ) -> None:
         """Put loaded parts together. `template` "auto" is the form that measured best for the kind of model.
 

@@ -37,7 +37,7 @@ class Settings:
     device: str = "auto"
     passages: int = 3
     rerank: str = "none"
-    join: bool = True
+    join: bool = False
     template: str = "auto"
     max_new_tokens: int = 64
     temperature: float = 0.0
