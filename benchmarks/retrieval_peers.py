@@ -30,7 +30,9 @@ def vectors(data):
     with tempfile.TemporaryDirectory() as folder:
         settings = chromadb.Settings(anonymized_telemetry=False)
         client = chromadb.PersistentClient(folder, settings=settings)
-        collection = client.create_collection("c", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None)
+        collection = client.create_collection(
+            "passages", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
+        )
         ids = [str(i) for i in data["ids"]]
         began = time.perf_counter()
         for start in range(0, len(ids), 5000):

@@ -5,11 +5,11 @@ that is evidence, and must stay. Compares words; knows nothing of scores or of w
 """
 
 import re
-from collections.abc import Sequence
-from difflib import SequenceMatcher
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal
+
+from rapidfuzz.distance import LCSseq
 
 Relation = Literal["copy", "version"]
 _CJK = r"぀-ヿ㐀-䶿一-鿿豈-﫿가-힣\U00020000-\U0003134f"
@@ -126,29 +126,29 @@ def compare(first: Words, second: Words) -> Relation | None:
     length, both = len(second.folded), len(first.folded) + len(second.folded)
     if not length or len(first.folded) == 0:
         return "copy" if both == 0 else None
-    matcher = SequenceMatcher(None, first.folded, second.folded, autojunk=False)
-    matched = sum(block.size for block in matcher.get_matching_blocks())
-    inside, beyond = _differences(matcher, first.words, second.words)
+    matched = LCSseq.similarity(first.folded, second.folded)
+    if matched / length < _COPY and 2 * matched / both < _VERSION:
+        return None
+    inside, beyond = _differences(first, second)
     if any(map(_turns, inside)):
         return "version" if 2 * matched / both >= _VERSION else None
     return "copy" if matched / length >= _COPY and not any(map(_turns, beyond)) else None
 
 
-def _differences(
-    matcher: SequenceMatcher[str], first: Sequence[str], second: Sequence[str]
-) -> tuple[list[str], list[str]]:
+def _differences(first: Words, second: Words) -> tuple[list[str], list[str]]:
     """The words in which they differ between what they share, and what the second has more at its ends.
 
     What the first has more at its ends is neither: there the second was only cut shorter.
     """
     inside: list[str] = []
     beyond: list[str] = []
-    for kind, i, end, j, other_end in matcher.get_opcodes():
-        at_an_end = (i == end and i in (0, len(first))) or (j == other_end and j in (0, len(second)))
+    for step in LCSseq.opcodes(first.folded, second.folded):
+        kind, i, end, j, other_end = step.tag, step.src_start, step.src_end, step.dest_start, step.dest_end
+        at_an_end = (i == end and i in (0, len(first.words))) or (j == other_end and j in (0, len(second.words)))
         if kind != "equal" and not at_an_end:
-            inside += [*first[i:end], *second[j:other_end]]
+            inside += [*first.words[i:end], *second.words[j:other_end]]
         elif kind == "insert":
-            beyond += second[j:other_end]
+            beyond += second.words[j:other_end]
     return inside, beyond
 
 

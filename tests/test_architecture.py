@@ -14,6 +14,7 @@ OWNERS = {
     "tantivy": {"rag/index/lexical.py"},
     "sqlite3": {"rag/index/database.py"},
     "sentence_transformers": {"rag/embedding.py", "rag/reranking.py"},
+    "rapidfuzz": {"rag/near_copies.py"},
     "ir_measures": {"rag/evaluation/retrieval.py"},
     "transformers": {"rag/language_model.py"},
     "torch": {f"rag/{name}.py" for name in ("embedding", "language_model", "generation", "sampling")},
