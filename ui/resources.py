@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
-from rag.assistant import Assistant, load_embedder, load_language_model, open_collection
+from rag.assistant import Assistant, load_embedder, load_language_model, load_reranker, open_collection
 from rag.embedding import Embedder
 from rag.generation import LocalGenerator
+from rag.retrieval import Reranker
 from rag.settings import Settings, load_settings
 
 
@@ -17,13 +18,15 @@ class Models:
 
     embedder: Embedder
     generator: LocalGenerator
+    reranker: Reranker | None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @st.cache_resource(show_spinner="Loading the models ...")
 def models() -> Models:
     """The models that the settings name, loaded once for all sessions and collections. Raises `ModelError`."""
-    return Models(load_embedder(settings()), load_language_model(settings()))
+    generator = load_language_model(settings())
+    return Models(load_embedder(settings()), generator, load_reranker(settings(), generator))
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -31,7 +34,16 @@ def assistant(collection: str) -> Assistant:
     """The assistant for a collection. Ask it with the lock of `models` held. Raises `RagError`."""
     chosen = replace(settings(), collection=collection)
     index = open_collection(chosen)
-    return Assistant(index, models().embedder, models().generator, chosen.language_model, chosen.template)
+    loaded = models()
+    return Assistant(
+        index,
+        loaded.embedder,
+        loaded.generator,
+        chosen.language_model,
+        chosen.template,
+        loaded.reranker,
+        chosen.join,
+    )
 
 
 @st.cache_resource(show_spinner=False)

@@ -86,13 +86,13 @@ def show_passages(console: Console, passages: Sequence[RetrievedPassage]) -> Non
         place = f", {passage.place}" if passage.place else ""
         title, source = escape(printable(passage.title)), escape(printable(passage.source))
         console.print(f"[bold]\\[{retrieved.rank}][/bold] {title}{place}  [dim]{source}[/dim]")
-        console.print(f"    {_scores(retrieved)}", style="dim", markup=False)
-        for note in _notes(retrieved):
+        console.print(f"    {scores(retrieved)}", style="dim", markup=False)
+        for note in notes(retrieved):
             console.print(f"    {printable(note)}", style="yellow", markup=False)
         console.print(f"    {printable(' '.join(passage.text.split()))}", markup=False)
 
 
-def _scores(retrieved: RetrievedPassage) -> str:
+def scores(retrieved: RetrievedPassage) -> str:
     """Every score with its name, `-` for a stage that did not see the passage."""
     dense = "-" if retrieved.dense is None else f"{retrieved.dense:.2f}"
     lexical = "-" if retrieved.lexical is None else f"{retrieved.lexical:.1f}"
@@ -100,15 +100,15 @@ def _scores(retrieved: RetrievedPassage) -> str:
     return f"{rerank}fused {retrieved.fused:.2f}, cosine {dense}, BM25 {lexical}"
 
 
-def _notes(retrieved: RetrievedPassage) -> list[str]:
+def notes(retrieved: RetrievedPassage) -> list[str]:
     """What is known of other versions and of copies."""
-    notes = []
+    found = []
     if retrieved.newest is not None:
         which = "the newest of several versions" if retrieved.newest else "an older version; a newer one differs"
-        notes.append(f"{which} ({retrieved.passage.date})")
+        found.append(f"{which} ({retrieved.passage.date})")
     if retrieved.copies:
-        notes.append(f"nearly the same in: {', '.join(retrieved.copies)}")
-    return notes
+        found.append(f"nearly the same in: {', '.join(retrieved.copies)}")
+    return found
 
 
 def _token_table(steps: Sequence[TokenStep]) -> Table:

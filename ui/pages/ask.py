@@ -8,7 +8,7 @@ import streamlit as st
 from rag.errors import RagError
 from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, TokenStep
 from ui import resources
-from ui.terminal import UNCALIBRATED, best_first
+from ui.terminal import UNCALIBRATED, best_first, notes, scores
 from ui.token_view import tokens_html
 
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
@@ -135,11 +135,11 @@ def _source(retrieved: RetrievedPassage) -> None:
         '<div style="white-space: pre-wrap; overflow-wrap: anywhere; margin-top: .5rem">'
         f"{text}</div>"
     )
+    for note in notes(retrieved):
+        st.text(note)
     with st.expander("Where and why"):
         st.text(passage.source)
-        dense = "not seen" if retrieved.dense is None else f"{retrieved.dense:.3f}"
-        lexical = "no word in common" if retrieved.lexical is None else f"{retrieved.lexical:.2f}"
-        st.text(f"rank {retrieved.rank}, fused score {retrieved.fused:.3f}\ncosine {dense}, BM25 {lexical}")
+        st.text(f"rank {retrieved.rank}: {scores(retrieved)}")
 
 
 main()
