@@ -117,3 +117,10 @@ def test_a_sync_with_nothing_to_do_loads_nothing_heavy(home):
     done = run(f"from ui.cli import main\nassert main({arguments!r}) == 0\n{HEAVY}; sys.exit(repr(heavy))")
     assert done.stderr.strip() == "set()"
     assert "11 unchanged" in done.stdout
+
+
+def test_a_search_by_words_loads_nothing_heavy(home):
+    arguments = ["search", "oak", "--home", str(home), "--collection", "examples", "--mode", "lexical"]
+    done = run(f"from ui.cli import main\nassert main({arguments!r}) == 0\n{HEAVY}; sys.exit(repr(heavy))")
+    assert done.stderr.strip() == "set()"
+    assert "BM25" in done.stdout

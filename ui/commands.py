@@ -12,6 +12,8 @@ from ui.output import Options, counted, err, out, print_json, status
 
 if TYPE_CHECKING:
     from rag.assistant import Assistant
+    from rag.embedding import Embedder
+    from rag.retrieval import Reranker
     from rag.schema import SamplingParams
 
 
@@ -35,17 +37,21 @@ def ask(settings: Settings, options: Options) -> int:
 
 def search(settings: Settings, options: Options) -> int:
     """`rag search QUESTION`: the passages with every score."""
-    from rag.assistant import load_embedder, load_reranker, open_collection
+    from rag.index import LocalIndex, open_catalog
     from rag.retrieval import retrieve
     from ui import terminal
 
     keep = filter_of(options)
-    index = open_collection(settings)
+    if options.mode == "lexical":
+        index = LocalIndex(open_catalog(settings.collection_dir))  # whatever embedder made it
+    else:
+        from rag.assistant import open_collection
+
+        index = open_collection(settings)
     with status(options, "loading the models"):
-        # Words need no model: it is loaded where vectors are compared.
-        embed = _no_embedder if options.mode == "lexical" else load_embedder(settings).embed_question
-        reranker = load_reranker(settings)
-    found = retrieve(index, embed, options.question, settings.passages, keep, options.mode, reranker, settings.join)
+        embed, reranker = _judges(settings, options.mode)
+    question = embed.embed_question if embed else _no_vector
+    found = retrieve(index, question, options.question, settings.passages, keep, options.mode, reranker, settings.join)
     if options.json:
         print_json([terminal.as_data(passage) for passage in found])
     else:
@@ -55,14 +61,12 @@ def search(settings: Settings, options: Options) -> int:
 
 def evaluate_retrieval(settings: Settings, options: Options) -> int:
     """`rag eval retrieval DATA`: how well the search finds what is relevant."""
-    from rag.assistant import load_embedder, load_reranker
     from rag.evaluation.judged import read_judged
     from rag.evaluation.retrieval import evaluate_retrieval as evaluate
 
     data = read_judged(options.data, options.limit)
     with status(options, "loading the models"):
-        embedder = None if options.mode == "lexical" else load_embedder(settings)
-        reranker = load_reranker(settings)
+        embedder, reranker = _judges(settings, options.mode)
     with counted(options) as advance:
         result = evaluate(data, embedder, options.mode, reranker, advance)
     if options.json:
@@ -198,7 +202,16 @@ def show_settings(settings: Settings, options: Options) -> int:
     return 0
 
 
-def _no_embedder(question: str) -> NoReturn:
+def _judges(settings: Settings, mode: str) -> "tuple[Embedder | None, Reranker | None]":
+    """The models that a search needs: words need none, and torch takes seconds to load."""
+    if mode == "lexical" and settings.rerank == "none":
+        return None, None
+    from rag.assistant import load_embedder, load_reranker
+
+    return None if mode == "lexical" else load_embedder(settings), load_reranker(settings)
+
+
+def _no_vector(question: str) -> NoReturn:
     raise ValueError("words need no vector")
 
 
