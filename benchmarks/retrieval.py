@@ -9,7 +9,9 @@ vectors are those of the sentences with noise, so that neighbours are as near as
 
 import argparse
 import json
+import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +27,7 @@ from rag.models import bundled_file
 from rag.retrieval import retrieve
 from rag.schema import Filter
 
+NAME = "passages"
 PER_DOCUMENT = 100
 FOLDERS = 100  # a filter on one of them keeps 1 %
 
@@ -112,6 +115,32 @@ def retrieve_ids(index, pair, allowed):
     return index.search_dense(pair[1], 10, allowed)
 
 
+def forget(folders):
+    """Drop files from the disk's cache, as far as nobody else holds them."""
+    for file in (file for folder in folders for file in Path(folder).rglob("*") if file.is_file()):
+        with file.open("rb") as content:
+            os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def whole_command(home, question):
+    """Seconds of `rag search`, files out of the cache and in it, and of what it imports."""
+    rag = [sys.executable, "-m", "ui.cli", "search", question, "--home", str(home), "--collection", NAME, "--quiet"]
+    commands = {
+        "rag search": rag,
+        "rag search --mode lexical": [*rag, "--mode", "lexical"],
+        "  loading torch and the embedder's library": [sys.executable, "-c", "import rag.assistant"],
+    }
+    packages = Path(np.__file__).parents[1]
+    for name, command in commands.items():
+        forget([home, packages])
+        took = []
+        for _ in range(4):
+            began = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            took.append(time.perf_counter() - began)
+        print(f"{name:42} cold {took[0]:5.2f} s, warm {min(took[1:]):.2f} to {max(took[1:]):.2f} s (n=3)", flush=True)
+
+
 def peers(python, folder, index, questions, queries, truth, data):
     """The same passages and queries through chromadb (its default settings) and bm25s."""
     ids, blocks = zip(*index.catalog.vectors_between(0, 2**62), strict=True)
@@ -130,17 +159,19 @@ def main():
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--folder", type=Path, help="where the collection is made; it is thrown away afterwards")
-    parser.add_argument("--keep", type=Path, help="make the collection here, or use the one that is here")
+    parser.add_argument("--keep", type=Path, metavar="HOME", help="make the collection here, or use the one here")
     parser.add_argument("--peers", metavar="PYTHON")
     options = parser.parse_args()
     texts, vectors, questions, queries = base(options.data, options.queries)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        place = options.keep or Path(folder) / "c"
+        home = (options.keep or Path(folder)).absolute()
+        place = home / "collections" / NAME
         began = time.perf_counter()
         made = not (place / "catalog.sqlite").exists()
         index = build(place, options.passages, texts, vectors) if made else open_index(place, identity())
         print(f"{options.passages:,} passages, made in {time.perf_counter() - began:.0f} s", flush=True)
         truth = ours(index, questions, queries)
+        whole_command(home, questions[0])
         if options.peers:
             peers(options.peers, Path(folder), index, questions, queries, truth, options.data)
         index.close()

@@ -116,6 +116,7 @@ def _describe(answer: Answer) -> Row:
                 "fused": p.fused,
                 "dense": p.dense,
                 "lexical": p.lexical,
+                "rerank": p.rerank,
             }
             for p in answer.prompt.passages
         ],
@@ -135,6 +136,8 @@ def _manifest(assistant: Assistant, data: Path, params: SamplingParams, k: int) 
         "language_model": assistant.language_model,
         "template": assistant.template,
         "passages": k,
+        "rerank": assistant.reranker.name if assistant.reranker else None,
+        "join": assistant.join,
         "params": {name: getattr(params, name) for name in params.__slots__},
         "versions": {package: version(package) for package in _PACKAGES},
     }
