@@ -34,7 +34,7 @@ def cross_encoder(folder: Path, device: str) -> Reranker:
         pairs = [(question, text) for text in texts]
         return [float(s) for s in model.predict(pairs, batch_size=_BATCH, show_progress_bar=False)]
 
-    return Reranker("cross-encoder", score)
+    return Reranker(f"cross-encoder {folder.name}", score)
 
 
 def question_likelihood(encode: Encode, score: LogProbs, window: int) -> Reranker:

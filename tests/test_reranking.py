@@ -65,7 +65,7 @@ def test_it_orders_what_was_retrieved(folder, index, put):
     found = retrieve(index, HashingEmbedder().embed_question, "what is the fee", 4, reranker=judge)
     expected = sorted(TEXTS, key=lambda text: -judge.score("what is the fee", [text])[0])
     assert [p.passage.text for p in found] == expected
-    assert {p.reranked_by for p in found} == {"cross-encoder"}
+    assert {p.reranked_by for p in found} == {f"cross-encoder {folder.name}"}
 
 
 def test_what_is_no_cross_encoder_is_refused(tmp_path):
