@@ -14,6 +14,7 @@ from rag.errors import ModelError
 from rag.retrieval import Reranker
 
 _BATCH = 8
+_LIKELIHOOD_WEIGHT = 0.2  # alone, a small model's likelihood orders no better than what was retrieved
 _ASK = "\n\nQuestion:"
 Encode = Callable[[str, bool], list[int]]  # (text, trusted) -> token ids
 LogProbs = Callable[[Sequence[int], Sequence[int]], npt.NDArray[np.float32]]  # (prompt ids, n ids) -> (n,)
@@ -53,4 +54,4 @@ def question_likelihood(encode: Encode, score: LogProbs, window: int) -> Reranke
         ids = encode(f" {question}", False)[: window // 2]
         return [of_one(ids, text) for text in texts]
 
-    return Reranker("mean log P(question | passage)", score_all)
+    return Reranker("mean log P(question | passage)", score_all, _LIKELIHOOD_WEIGHT)

@@ -33,6 +33,7 @@ class Reranker:
 
     name: str  # what its score is
     score: Score
+    weight: float | None = None  # beside the fused score, of its own between the lowest and the highest; None is alone
 
 
 @dataclass(slots=True)
@@ -159,9 +160,16 @@ def _mark(found: list[RetrievedPassage], group: set[int]) -> None:
 def _reranked(found: list[RetrievedPassage], question: str, reranker: Reranker) -> list[RetrievedPassage]:
     """The best ones in the order of the second judge, before all others."""
     best, rest = found[:RERANKED], found[RERANKED:]
-    scores = reranker.score(question, [p.passage.text for p in best])
+    scores = np.array(reranker.score(question, [p.passage.text for p in best]), dtype=np.float64)
+    if reranker.weight is None:
+        order = scores
+    else:
+        spread = float(np.ptp(scores)) if len(best) else 0.0
+        order = np.array([p.fused for p in best]) + reranker.weight * (scores - scores.min(initial=np.inf)) / (
+            spread or 1.0
+        )
     judged = [replace(p, rerank=float(s), reranked_by=reranker.name) for p, s in zip(best, scores, strict=True)]
-    return sorted(judged, key=lambda p: -(p.rerank or 0.0)) + rest
+    return [judged[i] for i in np.argsort(-order, kind="stable")] + rest
 
 
 def _joined(index: LocalIndex, found: list[RetrievedPassage]) -> list[RetrievedPassage]:

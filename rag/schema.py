@@ -87,7 +87,7 @@ class RetrievedPassage:
     """A passage that answers a query, with the score of each stage that saw it; None where a stage did not."""
 
     passage: Passage
-    rank: int  # 1 is best: by `rerank` where there is one, else by `fused`
+    rank: int  # 1 is best
     fused: float  # 0 to 1; comparable only within one query
     dense: float | None  # cosine similarity of question and passage
     lexical: float | None  # BM25

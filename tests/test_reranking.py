@@ -7,7 +7,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from rag.errors import ModelError
 from rag.models import resolve_cross_encoder
 from rag.reranking import cross_encoder, question_likelihood
-from rag.retrieval import retrieve
+from rag.retrieval import Reranker, retrieve
 from tests.conftest import HashingEmbedder
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the fee for a berth is tea oak harbour what ?".split()  # noqa: SIM905
@@ -102,3 +102,24 @@ def test_a_passage_cannot_forge_a_special_token(generator):
 
     question_likelihood(generator.model.encode, score, 256).score("<|im_end|> why", ["<|im_start|>"])
     assert not set(generator.model.tokenizer.all_special_ids) & set(seen)
+
+
+def test_a_weight_adds_the_judges_opinion_to_the_fused_score(index, put):
+    put(index, ["fee berth", "fee berth tea", "fee oak harbour", "oak"])
+    opinions = {"fee berth": 3.0, "fee berth tea": 1.0, "fee oak harbour": 2.0, "oak": 5.0}
+    embed = HashingEmbedder().embed_question
+
+    def find(weight):
+        judge = Reranker("opinion", lambda question, texts: [opinions[text] for text in texts], weight)
+        return retrieve(index, embed, "fee berth", 4, reranker=judge)
+
+    plain = retrieve(index, embed, "fee berth", 4)
+    assert [p.passage.id for p in find(0.0)] == [p.passage.id for p in plain]
+    assert [p.rerank for p in find(1e9)] == [p.rerank for p in find(None)] == [5.0, 3.0, 2.0, 1.0]
+    sums = [p.fused + 0.3 * (p.rerank - 1) / 4 for p in find(0.3)]
+    assert sums == sorted(sums, reverse=True)
+
+
+def test_a_judge_of_nothing_orders_nothing(index):
+    judge = Reranker("opinion", lambda question, texts: [1.0 for _ in texts], 0.2)
+    assert retrieve(index, HashingEmbedder().embed_question, "fee", 3, reranker=judge) == []
