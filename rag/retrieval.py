@@ -161,13 +161,10 @@ def _reranked(found: list[RetrievedPassage], question: str, reranker: Reranker) 
     """The best ones in the order of the second judge, before all others."""
     best, rest = found[:RERANKED], found[RERANKED:]
     scores = np.array(reranker.score(question, [p.passage.text for p in best]), dtype=np.float64)
-    if reranker.weight is None:
-        order = scores
-    else:
-        spread = float(np.ptp(scores)) if len(best) else 0.0
-        order = np.array([p.fused for p in best]) + reranker.weight * (scores - scores.min(initial=np.inf)) / (
-            spread or 1.0
-        )
+    order = scores
+    if reranker.weight is not None and best:
+        spread = float(np.ptp(scores)) or 1.0
+        order = np.array([p.fused for p in best]) + reranker.weight * (scores - scores.min()) / spread
     judged = [replace(p, rerank=float(s), reranked_by=reranker.name) for p, s in zip(best, scores, strict=True)]
     return [judged[i] for i in np.argsort(-order, kind="stable")] + rest
 

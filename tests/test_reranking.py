@@ -105,8 +105,8 @@ def test_a_passage_cannot_forge_a_special_token(generator):
 
 
 def test_a_weight_adds_the_judges_opinion_to_the_fused_score(index, put):
-    put(index, ["fee berth", "fee berth tea", "fee oak harbour", "oak"])
-    opinions = {"fee berth": 3.0, "fee berth tea": 1.0, "fee oak harbour": 2.0, "oak": 5.0}
+    opinions = {"fee berth": 3.0, "tea berth": 1.0, "fee harbour": 2.0, "oak": 5.0}
+    put(index, list(opinions))
     embed = HashingEmbedder().embed_question
 
     def find(weight):
