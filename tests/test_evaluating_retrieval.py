@@ -54,6 +54,18 @@ def test_beir_joins_title_and_text_and_asks_what_is_judged(beir):
     assert len(read_judged(beir, 1).passages) == 2
 
 
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+def test_half_characters_empty_texts_and_long_ones_are_data_too(tmp_path, mode):
+    texts = {"fee \ud800 berth": "fee \ud800", "": "nothing", "x" * 50_000: "x"}
+    paragraphs = [
+        {"context": t, "qas": [{"id": q, "question": q}, {"id": "e", "question": " "}]} for t, q in texts.items()
+    ]
+    (tmp_path / "odd.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
+    result = evaluate_retrieval(read_judged(tmp_path / "odd.json"), HashingEmbedder(), mode)
+    assert (result["queries"], result["passages"]) == (3, 3)
+    assert 0 <= result["metrics"]["ndcg@10"] <= 1
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"data": [{}]}', '{"data": []}', "\udcff"])
 def test_other_files_are_refused_in_a_sentence(tmp_path, content):
     file = tmp_path / "x.json"

@@ -47,20 +47,20 @@ def _squad(file: Path) -> Judged:
     data = Judged({}, {}, {})
     for article in json.loads(file.read_text(encoding="utf-8"))["data"]:
         for paragraph in article["paragraphs"]:
-            text = str(paragraph["context"])
-            passage = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            text = _text(paragraph["context"])
+            passage = hashlib.sha256(text.encode()).hexdigest()
             data.passages[passage] = text
             for question in paragraph["qas"]:
-                query = str(question["id"])
-                data.queries[query] = str(question["question"])
+                query = _text(str(question["id"]))
+                data.queries[query] = _text(question["question"])
                 data.relevant[query] = {passage: 1}
     return data
 
 
 def _beir(folder: Path) -> Judged:
     """Title and text are one passage; the judgements are those of the test split, else of dev or train."""
-    rows = {str(row["_id"]): f"{row.get('title', '')} {row['text']}".strip() for row in _lines(folder / "corpus.jsonl")}
-    questions = {str(row["_id"]): str(row["text"]) for row in _lines(folder / "queries.jsonl")}
+    rows = {_text(str(row["_id"])): _passage(row) for row in _lines(folder / "corpus.jsonl")}
+    questions = {_text(str(row["_id"])): _text(row["text"]) for row in _lines(folder / "queries.jsonl")}
     files = [folder / "qrels" / f"{split}.tsv" for split in ("test", "dev", "train")]
     file = next((file for file in files if file.is_file()), files[0])
     relevant: dict[str, dict[str, int]] = {}
@@ -70,6 +70,17 @@ def _beir(folder: Path) -> Judged:
             if grade > 0 and query in questions and passage in rows:
                 relevant.setdefault(query, {})[passage] = grade
     return Judged(rows, {query: questions[query] for query in relevant}, relevant)
+
+
+def _passage(row: dict[str, Any]) -> str:
+    return _text(f"{row.get('title') or ''} {row['text']}".strip())
+
+
+def _text(value: object) -> str:
+    """A string that is text: JSON can hold halves of characters, which nothing can store."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value.encode("utf-8", "replace").decode()
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:

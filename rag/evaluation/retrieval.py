@@ -8,6 +8,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,13 +89,20 @@ def measure(
 
     `relevant` and `run` give a grade and a score for each passage of each query; a query without results counts as 0.
     """
-    values = {name: dict.fromkeys(relevant, 0.0) for name in _MEASURES}
+    # The library under ir-measures keeps ids as C strings: numbers are safe whatever the data's own ids are.
+    queries = {query: str(n) for n, query in enumerate(relevant)}
+    passages = {p: str(n) for n, p in enumerate(dict.fromkeys(chain(*relevant.values(), *run.values())))}
+    judged, found = (
+        {queries[query]: {passages[p]: grade for p, grade in of_query.items()} for query, of_query in side.items()}
+        for side in (relevant, run)
+    )
+    values = {name: dict.fromkeys(judged, 0.0) for name in _MEASURES}
     names = {measure: name for name, measure in _MEASURES.items()}
-    for metric in ir_measures.iter_calc(list(_MEASURES.values()), relevant, run):
+    for metric in ir_measures.iter_calc(list(_MEASURES.values()), judged, found):
         values[names[metric.measure]][metric.query_id] = metric.value
     table = np.array([list(of_queries.values()) for of_queries in values.values()])  # (measures, queries)
-    chosen = np.random.default_rng(0).integers(0, table.shape[1], (_RESAMPLES, table.shape[1]))
-    low, high = np.percentile([table[:, queries].mean(axis=1) for queries in chosen], [2.5, 97.5], axis=0)
+    samples = np.random.default_rng(0).integers(0, table.shape[1], (_RESAMPLES, table.shape[1]))
+    low, high = np.percentile([table[:, sample].mean(axis=1) for sample in samples], [2.5, 97.5], axis=0)
     means = dict(zip(values, table.mean(axis=1).tolist(), strict=True))
     return means, dict(zip(values, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
