@@ -8,7 +8,8 @@
     │   └── LockedError    another process is writing to it
     ├── ParseError         a file that cannot be read as a document
     │   └── UnfinishedError    its reading was cut short; another attempt may succeed
-    └── PromptError        a prompt that cannot fit the model's context window
+    ├── PromptError        a prompt that cannot fit the model's context window
+    └── GenerationError    the model or the controls give no token to go on with
 
 Only `ui` turns them into output and exit codes.
 """
@@ -48,3 +49,7 @@ class UnfinishedError(ParseError):
 
 class PromptError(RagError):
     """The prompt cannot fit the model's context window."""
+
+
+class GenerationError(RagError):
+    """The model or the controls give no token to go on with."""

@@ -113,12 +113,19 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the next token is chosen and when to stop."""
+    """How the next token is chosen and when to stop. What each control does exactly is said in `rag.sampling`."""
 
     max_new_tokens: int = 64
+    min_new_tokens: int = 0  # before so many no end token is drawn, and no stop string or sentence end counts
     temperature: float = 0.0  # 0 is greedy: the most probable token, the lowest id on ties
     top_k: int = 0  # 0 keeps all
-    top_p: float = 1.0
+    top_p: float = 1.0  # 1 keeps all
+    min_p: float = 0.0  # 0 keeps all
+    typical_p: float = 1.0  # 1 keeps all
+    repetition_penalty: float = 1.0  # 1 is none, above 1 makes tokens that were there less probable
+    no_repeat_ngram: int = 0  # length of what may not come twice; 0 lets everything
+    penalties_read_prompt: bool = False  # these two count the prompt's tokens too; they punish quoting passages then
+    logit_bias: tuple[tuple[int, float], ...] = ()  # (token id, what is added to its logit); minus infinity bans it
     seed: int | None = None  # None draws one; the answer records it
     stop: tuple[str, ...] = ()
     stop_at_sentence_end: bool = False
@@ -128,9 +135,18 @@ class SamplingParams:
         """Raise `ValueError` with one sentence where a value makes no sense."""
         checks = {
             "max_new_tokens must be at least 1": self.max_new_tokens >= 1,
+            "min_new_tokens must be between 0 and max_new_tokens": 0 <= self.min_new_tokens <= self.max_new_tokens,
             "temperature must be 0 or more": 0 <= self.temperature < float("inf"),
             "top_k must be 0 (off) or more": self.top_k >= 0,
             "top_p must be between 0 and 1": 0 <= self.top_p <= 1,
+            "min_p must be between 0 and 1": 0 <= self.min_p <= 1,
+            "typical_p must be between 0 and 1": 0 <= self.typical_p <= 1,
+            "repetition_penalty must be above 0": 0 < self.repetition_penalty < float("inf"),
+            "no_repeat_ngram must be 0 (off) or more": self.no_repeat_ngram >= 0,
+            "logit_bias must give finite values, or minus infinity, to token ids from 0": all(
+                token_id >= 0 and value < float("inf") for token_id, value in self.logit_bias
+            ),
+            "logit_bias must name a token only once": len(dict(self.logit_bias)) == len(self.logit_bias),
             "seed must be between 0 and 2**53 - 1": self.seed is None or 0 <= self.seed < 2**53,
             "stop strings must not be empty": all(self.stop),
             "alternatives must be 0 or more": self.alternatives >= 0,
