@@ -26,9 +26,36 @@ def test_even_bytes_that_are_no_text_concatenate(ids):
     assert "".join(parts) == decode(ids)
 
 
-def stopped(pieces, stop=(), sentence=False):
+def spaced(tokens):
+    """As a sentencepiece decoder: a blank before each word is part of its token, and the text's first one is stripped.
+
+    The token "<s>" is special and has no text.
+    """
+    text = "".join(token for token in tokens if token != "<s>").replace("▁", " ")
+    return text[1:] if text.startswith(" ") else text
+
+
+@given(st.lists(st.sampled_from(["▁", "▁a", "b", "▁▁", "<s>", "。", "\n"]), min_size=1))
+def test_a_decoder_that_strips_the_first_blank_concatenates_too(tokens):
+    increments = TextIncrements(spaced)
+    assert "".join(increments.add(token) for token in tokens) == spaced(tokens)
+
+
+def test_a_long_text_is_decoded_piece_by_piece():
+    decoded = []
+
+    def counting(ids):
+        decoded.append(len(ids))
+        return decode(ids)
+
+    increments, text = TextIncrements(counting), "Nine. 工坊 🚤 " * 100
+    assert "".join(increments.add(i) for i in text.encode()) == text
+    assert max(decoded) <= 8  # two characters of four bytes
+
+
+def stopped(pieces, stop=(), sentence=False, min_tokens=0):
     """(text, reason) after feeding pieces as a token stream."""
-    rule, text, held = StopRule(stop, sentence), "", ""
+    rule, text, held = StopRule(stop, sentence, min_tokens), "", ""
     for piece in pieces:
         held += piece
         verdict = rule.check(held)
@@ -63,6 +90,37 @@ def test_a_stop_string_is_found_however_the_text_is_cut(text, stop, size):
 
 
 @pytest.mark.parametrize(
+    ("min_tokens", "expected"),
+    [
+        (0, ("a", "stop_string")),
+        (2, ("a", "stop_string")),  # the second token completes it
+        (3, ("a.b", "stop_string")),
+        (4, ("a.b", "stop_string")),
+        (5, ("a.b.c", None)),
+    ],
+)
+def test_a_stop_string_counts_from_the_minimum_on(min_tokens, expected):
+    assert stopped(["a", ".", "b", ".", "c"], (".",), min_tokens=min_tokens) == expected
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=12), st.integers(0, 12))
+def test_a_stop_string_counts_where_a_late_enough_token_completes_it(pieces, min_tokens):
+    text, early = "".join(pieces), "".join(pieces[: max(min_tokens - 1, 0)])
+    for stop in ("a", "ab", "aab", "bab"):
+        at = next((i for i in range(len(text)) if text[i:].startswith(stop) and i + len(stop) > len(early)), None)
+        expected = (text, None) if at is None else (text[:at], "stop_string")
+        assert stopped(pieces, (stop,), min_tokens=min_tokens) == expected
+
+
+def test_a_sentence_counts_from_the_minimum_on():
+    pieces = ["Yes", ".", " At", " nine", ".", " No", " later", "."]
+    assert stopped(pieces, sentence=True)[0] == "Yes."
+    assert stopped(pieces, sentence=True, min_tokens=2)[0] == "Yes."
+    assert stopped(pieces, sentence=True, min_tokens=3) == ("Yes. At nine.", "sentence_end")
+    assert stopped(pieces, sentence=True, min_tokens=6) == ("".join(pieces), None)
+
+
+@pytest.mark.parametrize(
     ("text", "end"),
     [
         ("It is 3.5 m. Next", 12),
@@ -76,10 +134,33 @@ def test_a_stop_string_is_found_however_the_text_is_cut(text, stop, size):
         ("1. Switch it off. Then", 17),
         ("No end in sight.", None),  # nothing follows yet
         ("Really?! Yes", 8),
+        ("The U.S. Army built it. Then", 23),
+        ("U.S. troops left. Then", 17),
+        ("At 3 p.m. on Monday. Then", 20),
+        ("It closes at 3 p.m. Then", 19),
+        ("In St. Mary's church. Then", 21),
+        ("Is it? No. It is not", 6),
+        ("The answer is No. It is shut", 17),
+        ("On Jan. 5 it shuts. Then", 19),
+        ("Oars, rope etc. are there. Then", 26),
+        ("Well... maybe at nine. Then", 22),
+        ("... The tide turns. Then", 19),
+        ("It turns… Then", 9),
+        ("“Is it?” he asked. Then", 18),
+        ("(It is shut.) Then", 13),
+        ("**Nine.** Then", 9),
+        ("It is nine.\n", 11),
+        ("It is nine. \nthen", 11),
+        ("It is nine. ", None),  # what follows may be a small letter
+        ("（见第3页。）然后", 7),
+        ("《门开了。》然后", 6),
+        ("真的吗？！是", 5),
     ],
 )
 def test_sentence_ends(text, end):
     assert sentence_end(text) == end
+    released, reason = stopped(list(text), sentence=True)  # as well where it is written one character a token
+    assert (released, reason) == ((text, None) if end is None else (text[:end], "sentence_end"))
 
 
 def test_a_sentence_may_end_between_tokens():
