@@ -46,7 +46,7 @@ class LocalGenerator:
                 "use fewer passages or a shorter question."
             )
         held: list[TokenStep] = []
-        rule = StopRule(params.stop, params.stop_at_sentence_end)
+        rule = StopRule(params.stop, params.stop_at_sentence_end, params.min_new_tokens)
         for step in self._steps(prompt_ids, params, room, cancelled):
             held.append(step)
             text = "".join(s.text for s in held)
@@ -65,11 +65,13 @@ class LocalGenerator:
         cache = self.model.new_cache()
         generator = torch.Generator().manual_seed(params.seed if params.seed is not None else new_seed())
         text = TextIncrements(self.model.decode)
+        written: list[int] = []
         limit = min(params.max_new_tokens, room)
         logits = self.model.read(prompt_ids, cache)
         for n in range(1, limit + 1):
-            distribution = sampling.sampling_logprobs(logits, params)
+            distribution = sampling.sampling_logprobs(logits, params, written, prompt_ids, self.model.end_tokens)
             token_id = sampling.draw(distribution, generator)
+            written.append(token_id)
             reason: FinishReason | None = None
             if token_id in self.model.end_tokens:
                 reason = "end_token"

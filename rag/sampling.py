@@ -161,7 +161,8 @@ def _check(highest: float, logits: Tensor) -> None:
         return
     if math.isfinite(float(logits.max())):
         raise GenerationError(
-            "The controls leave no token to draw; relax logit_bias, repetition_penalty, no_repeat_ngram or min_new_tokens."
+            "The controls leave no token to draw; relax logit_bias, repetition_penalty, no_repeat_ngram "
+            "or min_new_tokens."
         )
     raise GenerationError(
         f"The language model's highest logit is {highest:g}, not a number to go on with; check the model with "

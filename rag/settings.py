@@ -40,9 +40,16 @@ class Settings:
     join: bool = False
     template: str = "auto"
     max_new_tokens: int = 64
+    min_new_tokens: int = 0
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    penalties_read_prompt: bool = False
+    logit_bias: str = ""  # ID:VALUE,ID:VALUE
     seed: int | None = None
     stop_at_sentence_end: bool = False
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -16,7 +16,8 @@ _MONTH = "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
 _TITLE = "Mr|Mrs|Ms|Dr|Prof|St|Mt|Rev|Gen|Col|Capt|Lt|Sgt"
 _ABBREVIATION = re.compile(rf"(?:^|[\s(])(?:(?:[A-Z]\.)*[A-Z]|{_TITLE}|vs|approx|e\.g|i\.e|cf)\.$|(?:^|\n)\s*\d+\.$")
 _BEFORE_NUMBER = re.compile(rf"(?:^|[\s(])(?:No|Nos|pp?|Figs?|Eq|Ch|Sec|[Vv]ol|{_MONTH})\.$")
-# A full stop ends a sentence when a blank and then no small letter follows; a CJK one when anything but a closing mark does.
+# A full stop ends a sentence when a blank and then no small letter follows, a CJK one when anything but a closing mark
+# does.
 _SENTENCE_END = re.compile(
     rf"[.!?…]+{_CLOSING}*(?=[^\S\n]*(?:\n|\s(?P<next>\S)))|[。！？｡]+{_CLOSING}*(?=[^。！？｡])(?!{_CLOSING})"
 )

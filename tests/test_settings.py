@@ -1,11 +1,14 @@
 """Where a setting comes from, and what is refused."""
 
+import dataclasses
+import math
 from pathlib import Path
 
 import pytest
 
 from rag.errors import SettingsError
 from rag.settings import NAMES, Settings, load_settings
+from ui.commands import sampling_params
 
 
 @pytest.fixture
@@ -33,6 +36,23 @@ def test_flag_beats_environment_beats_project_beats_user_beats_default(load):
 
 def test_each_setting_has_a_source(load):
     assert set(load().sources) == set(NAMES)
+
+
+def test_every_control_of_the_sampling_loop_is_a_setting(load):
+    given = {
+        **{"max_new_tokens": 9, "min_new_tokens": 2, "temperature": 0.5, "top_k": 7, "top_p": 0.8, "min_p": 0.1},
+        **{"typical_p": 0.7, "repetition_penalty": 1.1, "no_repeat_ngram": 3, "penalties_read_prompt": True, "seed": 4},
+        **{"stop_at_sentence_end": True, "logit_bias": "3:-inf, 5:1.5"},
+    }
+    params = sampling_params(load(environ={f"RAG_{name.upper()}": str(value) for name, value in given.items()}), ("x",))
+    expected = given | {"logit_bias": ((3, -math.inf), (5, 1.5)), "stop": ("x",), "alternatives": 5}
+    assert dataclasses.asdict(params) == expected
+
+
+@pytest.mark.parametrize("text", ["3", "3:x", "a:1", "3:1:2", "3=1"])
+def test_a_bias_that_cannot_be_read_is_one_sentence(load, text):
+    with pytest.raises(SettingsError, match="must be written ID:VALUE"):
+        sampling_params(load(flags={"logit_bias": text}), ())
 
 
 def test_values_get_their_types(load):

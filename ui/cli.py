@@ -228,9 +228,23 @@ def _language_model() -> argparse.ArgumentParser:
     flags.add_argument("--language-model", metavar="MODEL")
     flags.add_argument("--template", metavar="NAME", help="auto, examples, plain or chat")
     flags.add_argument("--max-new-tokens", metavar="N")
+    flags.add_argument("--min-new-tokens", metavar="N", help="nothing ends the answer before so many")
     flags.add_argument("--temperature", metavar="T", help="0 is greedy")
-    flags.add_argument("--top-k", metavar="K", help="0 keeps all")
-    flags.add_argument("--top-p", metavar="P", help="1 keeps all")
+    flags.add_argument("--top-k", metavar="K", help="the K most probable tokens; 0 keeps all")
+    flags.add_argument("--top-p", metavar="P", help="the most probable tokens with this mass; 1 keeps all")
+    flags.add_argument("--min-p", metavar="P", help="tokens at least P times as probable as the best; 0 keeps all")
+    flags.add_argument("--typical-p", metavar="P", help="the most typical tokens with this mass; 1 keeps all")
+    flags.add_argument(
+        "--repetition-penalty", metavar="X", help="above 1 makes written tokens less probable; 1 is none"
+    )
+    flags.add_argument("--no-repeat-ngram", metavar="N", help="no N tokens come twice in a row; 0 lets them")
+    flags.add_argument(
+        "--penalties-read-prompt",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="these two count the prompt's tokens too",
+    )
+    flags.add_argument("--logit-bias", metavar="ID:VALUE,...", help="added to a token's logit; -inf bans the token")
     flags.add_argument("--seed", metavar="N")
     flags.add_argument("--stop-at-sentence-end", action=argparse.BooleanOptionalAction, default=None)
     return flags

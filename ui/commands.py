@@ -1,5 +1,6 @@
 """What each command of `rag` does. Heavy modules are imported where they are used: `rag --help` must not load torch."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -219,15 +220,26 @@ def sampling_params(settings: Settings, stop: tuple[str, ...], default_seed: int
     """The settings that the sampling loop reads. Raises `SettingsError`."""
     from rag.schema import SamplingParams
 
-    names = ("max_new_tokens", "temperature", "top_k", "top_p", "stop_at_sentence_end")
+    own = ("seed", "stop", "logit_bias")
+    names = [f.name for f in dataclasses.fields(SamplingParams) if f.name in NAMES and f.name not in own]
     try:
         return SamplingParams(
             **{name: getattr(settings, name) for name in names},
             seed=default_seed if settings.seed is None else settings.seed,
             stop=stop,
+            logit_bias=_logit_bias(settings.logit_bias),
         )
     except ValueError as error:
         raise SettingsError(f"{error}.") from error
+
+
+def _logit_bias(text: str) -> tuple[tuple[int, float], ...]:
+    """`ID:VALUE,ID:VALUE` -> (token id, value). Raises `ValueError` with a sentence."""
+    try:
+        pairs = [pair.split(":") for pair in text.split(",") if pair.strip()]
+        return tuple((int(token_id), float(value)) for token_id, value in pairs)
+    except ValueError:
+        raise ValueError(f"logit_bias must be written ID:VALUE,ID:VALUE, not {text!r}") from None
 
 
 def _plain(value: object) -> object:

@@ -2,12 +2,14 @@
 
 import html
 import re
+from dataclasses import replace
 
 import streamlit as st
 
 from rag.errors import RagError
 from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, TokenStep
 from ui import resources
+from ui.commands import sampling_params
 from ui.terminal import UNCALIBRATED, best_first, notes, scores
 from ui.token_view import tokens_html
 
@@ -51,8 +53,8 @@ def main() -> None:
 
 
 def _sampling_controls() -> SamplingParams:
-    """The sidebar's sampling settings; its controls leave room only for what makes sense."""
-    defaults = resources.settings()
+    """The sidebar's sampling settings; its controls leave room only for what makes sense, the others stay as set."""
+    defaults = sampling_params(resources.settings(), ())
     st.subheader("How it writes")
     temperature = st.slider(
         "Temperature", 0.0, 2.0, min(defaults.temperature, 2.0), 0.05, help="0: always the most probable token."
@@ -62,13 +64,48 @@ def _sampling_controls() -> SamplingParams:
     with st.expander("More"):
         top_k = st.number_input("Top-k (0: all)", 0, value=defaults.top_k, help="Draw from the k most probable tokens.")
         top_p = st.slider("Top-p", 0.0, 1.0, defaults.top_p, 0.01, help="Draw from the smallest set with this mass.")
+        min_p = st.slider(
+            "Min-p",
+            0.0,
+            1.0,
+            defaults.min_p,
+            0.01,
+            help="Leave out what is less than this times as probable as the best.",
+        )
+        typical_p = st.slider(
+            "Typical",
+            0.0,
+            1.0,
+            defaults.typical_p,
+            0.01,
+            help="Draw from the tokens about as surprising as expected, with this mass.",
+        )
+        penalty = st.slider(
+            "Repetition penalty",
+            *(min(0.5, defaults.repetition_penalty), max(2.0, defaults.repetition_penalty)),
+            defaults.repetition_penalty,
+            0.05,
+            help="Above 1: words that it has written become less probable.",
+        )
+        no_repeat_ngram = st.number_input(
+            "No repeats of so many tokens (0: off)",
+            0,
+            value=defaults.no_repeat_ngram,
+            help="Such a row never comes twice.",
+        )
         seed = st.number_input("Seed (empty: a new one)", 0, 2**53 - 1, value=defaults.seed)
         stop = st.text_input("Stop before this text")
-    return SamplingParams(
+    return replace(
+        defaults,
         max_new_tokens=max_new_tokens,
+        min_new_tokens=min(defaults.min_new_tokens, max_new_tokens),
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        min_p=min_p,
+        typical_p=typical_p,
+        repetition_penalty=penalty,
+        no_repeat_ngram=no_repeat_ngram,
         seed=seed,
         stop=(stop,) if stop else (),
         stop_at_sentence_end=stop_at_sentence_end,
