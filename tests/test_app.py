@@ -59,10 +59,15 @@ def test_the_controls_reach_the_sampling_loop(app):
     app.sidebar.slider[0].set_value(1)
     app.sidebar.slider[1].set_value(1.5)
     app.sidebar.number_input[0].set_value(3)
-    app.sidebar.number_input[1].set_value(11)
+    app.sidebar.number_input[1].set_value(2)
+    app.sidebar.number_input[2].set_value(11)
+    for slider, value in ((4, 0.1), (5, 0.9), (6, 1.2)):
+        app.sidebar.slider[slider].set_value(value)
     ask(app, "What is the name of the tea room?")
     answer = app.session_state.answer
     assert (answer.params.temperature, answer.params.top_k, answer.params.seed) == (1.5, 3, 11)
+    assert (answer.params.min_p, answer.params.typical_p) == (0.1, 0.9)
+    assert (answer.params.repetition_penalty, answer.params.no_repeat_ngram) == (1.2, 2)
     assert len(answer.prompt.passages) == 1
 
 

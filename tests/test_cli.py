@@ -106,6 +106,8 @@ def test_ingest_in_part_is_exit_code_3(rag, tmp_path):
         (["ask", "x", "--device", "cuda:7", *FAST], 4, "not available here"),
         (["ask", "x", "--template", "poem", *FAST[:2]], 2, "Unknown template 'poem'"),
         (["ask", "x", "--temperature", "-1"], 2, "temperature must be 0 or more"),
+        (["ask", "x", "--min-new-tokens", "99"], 2, "min_new_tokens must be between 0 and max_new_tokens"),
+        (["ask", "x", "--logit-bias", "3"], 2, "logit_bias must be written ID:VALUE,ID:VALUE, not '3'"),
         (["ask", "x", "--temperature", "hot"], 2, "temperature from flag must be a float"),
         (["ask", "x", "--collection", "none"], 1, "There is no collection 'none'"),
         (["ask", "x", "--collection", "a/b"], 2, "cannot be used"),

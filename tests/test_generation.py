@@ -164,6 +164,20 @@ def test_how_an_answer_ends(tiny, params, text, reason):
     assert ("".join(step.text for step in steps), steps[-1].finish_reason) == (text, reason)
 
 
+def test_the_minimum_holds_off_every_end(tiny):
+    model = Scripted(tiny(), "One. Two. Three")
+    least = {"max_new_tokens": 15, "min_new_tokens": 8, "stop_at_sentence_end": True}
+    assert "".join(s.text for s in LocalGenerator(model).stream([1], SamplingParams(**least))) == "One. Two."
+    steps = list(LocalGenerator(Scripted(tiny(), "")).stream([1], SamplingParams(max_new_tokens=1, min_new_tokens=1)))
+    assert steps[0].token_id not in model.end_tokens
+    assert steps[0].sampled_logprob == 0
+
+
+def test_no_token_comes_twice_where_that_is_asked_for(tiny):
+    written = ids(steps_of(tiny(), PROMPT, max_new_tokens=60, no_repeat_ngram=1))
+    assert len(set(written)) == len(written)
+
+
 def test_a_cut_inside_a_character_still_shows_what_was_written(tiny):
     model = Scripted(tiny(), "船")
     steps = list(LocalGenerator(model).stream([1], SamplingParams(max_new_tokens=2)))
