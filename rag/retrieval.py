@@ -203,4 +203,5 @@ def _as_one(index: LocalIndex, run: list[RetrievedPassage], best: RetrievedPassa
         heading_path=first.heading_path,
     )
     copies = tuple(dict.fromkeys(source for p in run for source in p.copies))
-    return replace(best, passage=joined, copies=copies)
+    marks = {p.newest for p in run if p.newest is not None}
+    return replace(best, passage=joined, copies=copies, newest=all(marks) if marks else None)

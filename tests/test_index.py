@@ -14,6 +14,7 @@ from rag.errors import CollectionError, LockedError, ModelError
 from rag.index import open_index
 from rag.index.lexical import split_cjk
 from rag.index.records import Source
+from rag.index.vectors import VectorIndex
 from rag.retrieval import EVERYTHING
 from tests.conftest import IDENTITY, HashingEmbedder
 
@@ -192,6 +193,7 @@ import sys, itertools
 from pathlib import Path
 from rag.index import open_index
 from rag.index.records import Source
+from rag.index.vectors import VectorIndex
 from rag.schema import Document, Span
 from rag.retrieval import EVERYTHING
 from tests.conftest import IDENTITY, HashingEmbedder
@@ -292,3 +294,15 @@ def test_a_collection_that_cannot_be_written_to_is_searched(index, put, monkeypa
     assert texts(reader, found(reader, "steamed oak")[1]) == [TEXTS[3]]
     reader.close()
     assert sorted((file, file.stat().st_mtime_ns) for file in index.folder.rglob("*")) == before
+
+
+def test_a_filter_finds_k_though_all_that_it_keeps_lies_in_lists_far_from_the_question():
+    rng = np.random.default_rng(0)
+    near, far = (rng.normal(size=(2000, 8)) + 9 * sign * np.eye(8)[0] for sign in (1, -1))
+    rows = np.vstack([near, far]).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    index = VectorIndex(8, "IVF256,Flat", rows)
+    index.add(np.arange(1, 4001), rows)
+    found = index.search(rows[0], 10, np.arange(2001, 4001))
+    assert len(found) == 10
+    assert min(found) > 2000

@@ -44,11 +44,39 @@ def test_what_says_nothing_new_is_a_copy(other):
         ("85 euros", "-85 euros"),
         ("85", "8.5"),
         ("nine", "ten"),
+        ("euros", "pounds"),
+        ("85 euros", "85% of it"),
+        ("85", "½"),
+        ("payable", "non-payable"),
     ],
 )
 def test_what_differs_in_a_number_a_date_a_name_or_a_negation_is_a_version(before, after):
     assert relation(BASE, BASE.replace(before, after)) == "version"
     assert relation(BASE.replace(before, after), BASE) == "version"
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        (BASE.replace("85 euros", "€85"), "€", "$"),
+        (BASE.replace("85 euros", "85%"), "%", ""),
+        (BASE.replace("Ruth Calder", "ruth@calder.example"), "ruth", "anna"),
+        (BASE.replace("fee", "included fee"), "included", "excluded"),
+        (BASE.replace("3 March", "monday"), "monday", "tuesday"),
+        (BASE.replace("3 March", "3 mars"), "mars", "avril"),
+        (BASE.lower(), "ruth", "anna"),
+        (
+            "مكتب الميناء في التاسعة ويغلق في الخامسة والرسم ثمانون يورو يدفع إلى سالم قبل مارس",
+            "سالم",
+            "خالد",
+        ),
+        ("Die Gebühr ist am Ende des Jahres fällig und wird dann vom Amt am Hafen geprüft", "wird", "wird nicht"),
+    ],
+)
+def test_units_addresses_opposites_and_names_without_capitals_make_a_version(text, before, after):
+    assert text.replace(before, after) != text
+    assert relation(text, text.replace(before, after)) == "version"
+    assert relation(text.replace(before, after), text) == "version"
 
 
 def test_what_holds_more_is_not_a_copy_but_what_holds_less_is():

@@ -93,6 +93,14 @@ def test_neighbours_become_one_passage_with_the_text_between_them(index):
     assert [p.rank for p in joined] == [1, 2]
 
 
+def test_a_joined_passage_is_an_older_version_if_a_part_of_it_is(index):
+    old, beside = BASE, "The fee for a berth at the harbour office is what a berth at the harbour office costs."
+    store(index, ("old", "2023-01-01", [beside, old]), ("new", "2024-06-01", [BASE.replace("85", "95")]))
+    found = {p.passage.source: p for p in find(index, question=beside, join=True)}
+    assert found["/old"].passage.text == f"{beside}\n\n{old}"
+    assert found["/old"].newest is False
+
+
 def test_passages_with_another_one_between_them_stay_apart(index):
     store(index, ("rules", None, ["fee berth harbour office", "Oak. " * 40, "fee for a berth"]))
     assert len(find(index, k=2, join=True)) == 2

@@ -75,16 +75,22 @@ class VectorIndex:
         k = min(k, self.count if allowed is None else len(allowed))
         if k == 0:
             return []
-        _, ids = self._index.search(vector[None, :], k, params=self._parameters(allowed))
+        found = self._search(vector, k, allowed, _PROBED_LISTS)
+        if len(found) < k and self.kind.startswith("IVF"):
+            return self._search(vector, k, allowed, self._index.nlist)  # what is allowed lies in lists far away
+        return found
+
+    def _search(self, vector: npt.NDArray[np.float32], k: int, allowed: Ids | None, lists: int) -> list[int]:
+        _, ids = self._index.search(vector[None, :], k, params=self._parameters(allowed, lists))
         return [int(i) for i in ids[0] if i >= 0]
 
-    def _parameters(self, allowed: Ids | None) -> Any:
-        """More lists are looked through the fewer ids are allowed, so that k results come back where k exist."""
+    def _parameters(self, allowed: Ids | None, lists: int) -> Any:
+        """More lists are looked through the fewer ids are allowed, since each list holds fewer of them."""
         selector = None if allowed is None else _selector(allowed)
         if not self.kind.startswith("IVF"):
             return _faiss.SearchParameters(sel=selector)
         share = 1.0 if allowed is None else max(len(allowed), 1) / max(self.count, 1)
-        return _faiss.SearchParametersIVF(sel=selector, nprobe=min(self._index.nlist, int(_PROBED_LISTS / share)))
+        return _faiss.SearchParametersIVF(sel=selector, nprobe=min(self._index.nlist, int(lists / share)))
 
     def save(self, file: Path) -> None:
         """Write a snapshot aside, make it durable, then put it in place."""
