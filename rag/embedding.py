@@ -12,6 +12,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from rag.errors import ModelError
+from rag.linear import quantise
 
 Vectors = npt.NDArray[np.float32]
 
@@ -56,7 +57,7 @@ class Embedder:
         if device.startswith("cpu"):
             self._model.float()  # where half precision is many times slower
         if precision == "int8":
-            _quantise(self._model)
+            quantise(self._model)
 
     def embed_passages(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Vectors:
         """Embed passages to shape (n, dimension), in the order of the texts.
@@ -106,38 +107,3 @@ def _batches(counts: Sequence[int], budget: int) -> Iterator[list[int]]:
         rows = max(1, budget // max(1, counts[order[start]]))
         yield order[start : start + rows]
         start += rows
-
-
-def _quantise(model: torch.nn.Module) -> None:
-    """Replace every linear layer by its int8 form, in place."""
-    for name, module in list(model.named_modules()):
-        # A subclass means something that this would lose; with a side of 1 `_int_mm` is wrong on some CPUs.
-        if type(module) is torch.nn.Linear and min(module.weight.shape) > 1:
-            model.set_submodule(name, _Int8Linear(module))
-
-
-class _Int8Linear(torch.nn.Module):
-    """A linear layer in int8, quantised as in ZeroQuant (Yao et al. 2022): weights by output, activations by token.
-
-    With a scale for each token, not one for the whole batch, no text coarsens the vectors of others in its batch.
-    """
-
-    def __init__(self, linear: torch.nn.Linear) -> None:
-        super().__init__()
-        weight = linear.weight.detach()  # (out, in)
-        # 7 bits: without VNNI the CPU adds pairs of products in 16 bits, and with 8 they overflow unnoticed.
-        self.scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / 63
-        self.weight = (weight / self.scale[:, None]).round_().to(torch.int8).t()
-        self.bias = linear.bias
-
-    def forward(self, activations: torch.Tensor) -> torch.Tensor:
-        """(..., in) -> (..., out), both float32."""
-        rows = activations.flatten(0, -2)
-        scale = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12) / 127
-        # Laid out anew: of a single row with an odd stride `_int_mm` makes nonsense (pytorch issue 195066).
-        levels = (rows / scale).round_().to(torch.int8, memory_format=torch.contiguous_format)
-        product = torch._int_mm(levels, self.weight)  # int32
-        result: torch.Tensor = product.float().mul_(scale).mul_(self.scale)
-        if self.bias is not None:
-            result += self.bias
-        return result.view(*activations.shape[:-1], -1)

@@ -4,118 +4,207 @@ Knows nothing of questions, passages or templates.
 
     read the prompt -> logits -> distribution -> draw a token -> record the step -> read the token -> logits -> ...
 
-A step is held back while its text could still become part of a stop string, so that what was streamed is never taken
-back and the texts of all steps concatenate to the answer.
+One loop serves all: a stream is a batch of one, a branch is a stream whose first tokens are given. What was read before
+is not read again (`kv_cache`), and drafts let several tokens be verified at once (`drafting`); neither changes a token.
 """
 
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from rag import sampling
+from rag import scoring
+from rag.beams import beam_search
+from rag.drafting import PromptLookup
 from rag.errors import PromptError
+from rag.kv_cache import KVCache, PrefixStore, shared_prefix
 from rag.language_model import LanguageModel
-from rag.schema import Alternative, FinishReason, SamplingParams, TokenStep
-from rag.stopping import StopRule, TextIncrements
+from rag.schema import Choice, Hypothesis, SamplingParams, TokenStep
+from rag.writing import Writing
+
+_CHUNK = 512  # tokens of a prompt that are read at once, so that a cancellation is heard in between
+_PREFIX_BYTES = 256 * 2**20
 
 
 class LocalGenerator:
-    """The sampling loop over a language model in this process."""
+    """The sampling loop over a language model in this process. Several threads may use it at once."""
 
-    def __init__(self, model: LanguageModel) -> None:
-        """Share a loaded model; the loop itself holds no state between requests."""
+    def __init__(self, model: LanguageModel, drafts: bool = True, prefix_bytes: int = _PREFIX_BYTES) -> None:
+        """Share a loaded model. Between requests only keys and values are kept, up to `prefix_bytes` of them."""
         self.model = model
+        self.drafts = drafts
+        self._prefixes = PrefixStore(prefix_bytes)
+        self._token_text = lru_cache(maxsize=20_000)(model.token_text)
 
     def stream(
         self, prompt_ids: Sequence[int], params: SamplingParams, cancelled: threading.Event | None = None
     ) -> Iterator[TokenStep]:
-        """Yield a step a token; the last one carries the reason why it ended. Raises `PromptError`.
+        """Yield a step a token; the last one carries the reason why it ended. Raises `PromptError`, `GenerationError`.
 
-        Setting `cancelled` from another thread ends the stream within a step.
+        Setting `cancelled` from another thread ends the stream within a step; before the first one it yields none.
         """
+        for _, step in self.batch([prompt_ids], [params], cancelled):
+            yield step
+
+    def batch(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: Sequence[SamplingParams],
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[tuple[int, TokenStep]]:
+        """As `stream`, for several prompts at once: each step with its prompt's number. A finished row leaves."""
+        answers = [self._answer(n, *row) for n, row in enumerate(zip(prompts, params, strict=True))]
+        return self._run(answers, cancelled)
+
+    def from_prefix(
+        self,
+        prompt_ids: Sequence[int],
+        kept: Sequence[TokenStep],
+        forced: int,
+        params: SamplingParams,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[TokenStep]:
+        """Branch: keep the first tokens of an answer, force another one, and go on from there.
+
+        Yields the kept steps, the forced one and those after it, each drawn with the random number of its place. What
+        is kept is not computed again while it is remembered. Raises `PromptError`, `GenerationError`.
+        """
+        answer = self._answer(0, prompt_ids, params)
+        for step in answer.begin_with(kept, forced):
+            yield step
+        for _, step in self._run([answer], cancelled):
+            yield step
+
+    def beam(
+        self,
+        prompt_ids: Sequence[int],
+        n_beams: int,
+        max_new_tokens: int,
+        length_penalty: float = 1.0,
+        cancelled: threading.Event | None = None,
+    ) -> list[Hypothesis]:
+        """The most probable answers that a beam search finds, best first. Raises `PromptError`, `GenerationError`."""
+        room = self._room(prompt_ids)
+        cache = self.model.new_cache(n_beams)
+        logits = self._read_prompt(cache, 0, prompt_ids, cancelled)
+        if logits is None:
+            return []
+        limit = min(max_new_tokens, room)
+        return beam_search(self.model, cache, logits, n_beams, limit, length_penalty, cancelled)
+
+    def score(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[npt.NDArray[np.float32]]:
+        """Raw log-probabilities (n,) of given tokens after a prompt, for each row, in nats. Raises `PromptError`."""
+        return scoring.score(self.model, rows, self._prefixes)
+
+    def choose(self, prompt_ids: Sequence[int], options: Sequence[str]) -> list[Choice]:
+        """How probable each option is as what comes next, in the order given. Raises `PromptError`."""
+        return scoring.choose(self.model, prompt_ids, options, self._prefixes)
+
+    def perplexity(self, text: str) -> float:
+        """How surprising a text is: exp of minus the mean log-probability of its tokens, the first one apart."""
+        return scoring.perplexity(self.model, text)
+
+    def next_token(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Raw log-probabilities (V,) of whatever may come next."""
+        self._room(token_ids)
+        logits = self._read_prompt(self.model.new_cache(), 0, token_ids, None)
+        assert logits is not None  # noqa: S101 - nothing can cancel it
+        distribution: npt.NDArray[np.float32] = logits.log_softmax(-1).numpy()
+        return distribution
+
+    def _answer(self, number: int, prompt_ids: Sequence[int], params: SamplingParams) -> Writing:
+        if params.seed is None:
+            params = replace(params, seed=new_seed())
+        return Writing(number, prompt_ids, params, self._room(prompt_ids), self.model, self._token_text)
+
+    def _room(self, prompt_ids: Sequence[int]) -> int:
+        """How many tokens fit behind a prompt."""
         room = self.model.context_window - len(prompt_ids)
         if not prompt_ids or room < 1:
             raise PromptError(
                 f"The prompt has {len(prompt_ids)} tokens, the model's context window {self.model.context_window}; "
                 "use fewer passages or a shorter question."
             )
-        held: list[TokenStep] = []
-        rule = StopRule(params.stop, params.stop_at_sentence_end, params.min_new_tokens)
-        for step in self._steps(prompt_ids, params, room, cancelled):
-            held.append(step)
-            text = "".join(s.text for s in held)
-            verdict = rule.check(text)
-            if verdict.reason:
-                yield from _cut(held, verdict.keep, verdict.reason)
+        return room
+
+    def _run(self, answers: list[Writing], cancelled: threading.Event | None) -> Iterator[tuple[int, TokenStep]]:
+        """The loop: answer i has row i of the cache, and leaves it when it ends."""
+        cache = self.model.new_cache(len(answers))
+        rows: list[Tensor] = []
+        for n, answer in enumerate(answers):
+            logits = self._read_prompt(cache, n, answer.read_first, cancelled)
+            if logits is None:
                 return
-            if step.finish_reason or verdict.keep == len(text):
-                yield from held
-                held = []
+            rows.append(logits[None])
+        lookup = PromptLookup(answers[0].read_first, self.model.draft_cost) if self._may_draft(answers) else None
+        draft: list[int] = []
+        while answers:
+            stopping = cancelled is not None and cancelled.is_set()
+            kept = 0
+            for n in reversed(range(len(answers))):
+                answer = answers[n]
+                for at, logits in enumerate(rows[n]):  # one, and one more for each token of the draft
+                    yield from ((answer.number, step) for step in answer.take(logits, stopping))
+                    if answer.ended or at == len(draft) or answer.written[-1] != draft[at]:
+                        break
+                    kept += 1
+                if answer.ended:
+                    self._leave(cache, n, answer, kept, len(draft), last=len(answers) == 1)
+                    answers[n] = answers[-1]
+                    answers.pop()
+            if answers:
+                rows, draft = self._step(answers, cache, lookup, draft, kept)
 
-    def _steps(
-        self, prompt_ids: Sequence[int], params: SamplingParams, room: int, cancelled: threading.Event | None
-    ) -> Iterator[TokenStep]:
-        """The bare loop: until an end token, the maximum length, a full context or a cancellation."""
-        cache = self.model.new_cache()
-        generator = torch.Generator().manual_seed(params.seed if params.seed is not None else new_seed())
-        text = TextIncrements(self.model.decode)
-        written: list[int] = []
-        limit = min(params.max_new_tokens, room)
-        logits = self.model.read(prompt_ids, cache)
-        for n in range(1, limit + 1):
-            distribution = sampling.sampling_logprobs(logits, params, written, prompt_ids, self.model.end_tokens)
-            token_id = sampling.draw(distribution, generator)
-            written.append(token_id)
-            reason: FinishReason | None = None
-            if token_id in self.model.end_tokens:
-                reason = "end_token"
-            elif cancelled is not None and cancelled.is_set():
-                reason = "cancelled"
-            elif n == limit:
-                reason = "max_new_tokens" if limit == params.max_new_tokens else "context_full"
-            step = self._record(token_id, logits, distribution, params.alternatives)
-            yield replace(step, text=text.add(token_id, last=reason is not None), finish_reason=reason)
-            if reason:
-                return
-            logits = self.model.read([token_id], cache)
+    def _step(
+        self, answers: list[Writing], cache: KVCache, lookup: PromptLookup | None, draft: list[int], kept: int
+    ) -> tuple[list[Tensor], list[int]]:
+        """Read the tokens that were drawn, and a new draft behind them; logits (1 + draft, V) of each row."""
+        if lookup is None:
+            logits = self.model.read([[answer.written[-1]] for answer in answers], cache)
+            return list(logits), []
+        (answer,) = answers
+        cache.crop(0, len(cache.tokens[0]) - len(draft) + kept)
+        lookup.learn(len(draft), kept)
+        lookup.extend(answer.written[-kept - 1 :])
+        draft = lookup.propose(answer.left - 1)
+        return list(self.model.read([[answer.written[-1], *draft]], cache, keep=1 + len(draft))), draft
 
-    def _record(self, token_id: int, logits: Tensor, distribution: Tensor, n_alternatives: int) -> TokenStep:
-        """What the model thought at this step, from its raw logits (V,) and the sampled distribution (V,)."""
-        raw = logits.log_softmax(-1)
-        best = raw.topk(min(n_alternatives, raw.numel())).indices.tolist()
-        if n_alternatives and token_id not in best:
-            best.append(token_id)
-        return TokenStep(
-            token_id=token_id,
-            text="",
-            logprob=float(raw[token_id]),
-            sampled_logprob=float(distribution[token_id]),
-            rank=int((raw > raw[token_id]).sum()) + 1,
-            entropy=float(torch.special.entr(raw.exp()).sum()),
-            alternatives=tuple(
-                Alternative(i, self.model.token_text(i), float(raw[i]), float(distribution[i])) for i in best
-            ),
-        )
+    def _may_draft(self, answers: list[Writing]) -> bool:
+        return self.drafts and len(answers) == 1
 
-    def score(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Raw log-probabilities (n,) of given tokens after a prompt, in nats, in one forced pass."""
-        scores: npt.NDArray[np.float32] = self.model.score(prompt_ids, token_ids).numpy()
-        return scores
+    def _leave(self, cache: KVCache, row: int, answer: Writing, kept: int, drafted: int, last: bool) -> None:
+        """Free an answer's row. What the last one has read is kept for the next request."""
+        if not last:
+            cache.drop(row)
+            return
+        cache.crop(row, len(cache.tokens[row]) - drafted + kept)
+        self._prefixes.put(cache.only(row))
+
+    def _read_prompt(
+        self, cache: KVCache, row: int, token_ids: Sequence[int], cancelled: threading.Event | None
+    ) -> Tensor | None:
+        """Logits (V,) after a prompt, read into an empty row; None where it was cancelled.
+
+        What a request before or a row beside began with too is not read again, but for the last token.
+        """
+        wanted = list(token_ids[:-1])
+        self._prefixes.fill(cache, row, wanted)
+        beside = max(range(row), key=lambda n: shared_prefix(cache.tokens[n], wanted), default=0)
+        if (n := shared_prefix(cache.tokens[beside], wanted)) > len(cache.tokens[row]):
+            cache.take(row, cache, beside, n)
+        start = len(cache.tokens[row])
+        for begin in range(start, len(token_ids), _CHUNK):
+            if cancelled is not None and cancelled.is_set():
+                return None
+            logits = self.model.read([token_ids[begin : begin + _CHUNK]], cache, first=row)
+        return logits[0, 0]
 
 
 def new_seed() -> int:
     """A seed nobody chose; short enough to be typed, and exact in JSON and JavaScript."""
     return secrets.randbits(32)
-
-
-def _cut(steps: list[TokenStep], keep: int, reason: FinishReason) -> Iterator[TokenStep]:
-    """The steps with the first `keep` characters of their joined text; later texts are empty."""
-    for n, step in enumerate(steps, start=1):
-        text, keep = step.text[: max(keep, 0)], keep - len(step.text)
-        yield replace(step, text=text, finish_reason=reason if n == len(steps) else None)

@@ -6,7 +6,8 @@ P(next token | tokens so far) and nothing more: drawing a token is for `generati
 import contextlib
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +16,31 @@ import transformers
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
 
-from rag.errors import ModelError
+from rag.errors import GenerationError, ModelError
+from rag.kv_cache import KVCache, Reading
+from rag.linear import float_linear, int8_linear, quantise
+from rag.llama import LlamaForward, fits
 
 _SLOT = "\x00content\x00"
-
-
-class Cache:
-    """Keys and values of the tokens that were read so far."""
-
-    def __init__(self, config: Any) -> None:
-        """Start empty, for a model of this configuration."""
-        self.layers = DynamicCache(config=config)
-
-    def __len__(self) -> int:
-        """How many tokens were read."""
-        return int(self.layers.get_seq_length())
+# What one more token in a step costs, as a share of a step with one (docs/benchmarks.md).
+_DRAFT_COST = {"float32": 0.1, "int8": 0.06, "other": 0.02}
+Forward = Callable[[Tensor, KVCache, Reading, int], Tensor]  # ids (rows, n) -> logits (rows, keep, V)
 
 
 class LanguageModel:
     """A loaded causal language model with its tokenizer: float32 on a CPU, the checkpoint's own precision elsewhere."""
 
-    def __init__(self, folder: Path, device: str) -> None:
-        """Load from a local folder; never reaches a network. Raises `ModelError`."""
+    def __init__(self, folder: Path, device: str, precision: str = "float32") -> None:
+        """Load from a local folder; never reaches a network. Raises `ModelError`.
+
+        `precision` "int8" runs the linear layers in 8-bit integers, on a CPU only: faster, nearly the same.
+        """
+        if precision not in ("float32", "int8"):
+            raise ModelError(f"Unknown precision {precision!r} of the language model; use float32 or int8.")
+        if precision == "int8" and device != "cpu":
+            raise ModelError(
+                f"An int8 language model runs on cpu only, not on {device}; use float32 or the device cpu."
+            )
         try:
             with _quiet():
                 config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -46,13 +50,14 @@ class LanguageModel:
                 )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"The language model in {folder} cannot be loaded ({error}); choose another.") from error
-        self.model = model.to(device).eval()
         self.device = device
-        self.context_window = int(getattr(config, "max_position_embeddings", 0) or self.tokenizer.model_max_length)
-        self.end_tokens = self._end_tokens()
+        self.context_window = _context_window(config, self.tokenizer)
+        self.end_tokens = self._end_tokens(model.generation_config.eos_token_id)
+        self.draft_cost = _DRAFT_COST[precision] if device == "cpu" else _DRAFT_COST["other"]
+        self._layers = int(config.num_hidden_layers)
+        self._forward = _forward(model.to(device).eval(), precision)
 
-    def _end_tokens(self) -> frozenset[int]:
-        listed = self.model.generation_config.eos_token_id
+    def _end_tokens(self, listed: Any) -> frozenset[int]:
         ids = listed if isinstance(listed, list) else [listed]
         return frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
 
@@ -86,29 +91,84 @@ class LanguageModel:
 
     # logits
 
-    def new_cache(self) -> Cache:
-        """An empty cache."""
-        return Cache(self.model.config)
+    def new_cache(self, rows: int = 1) -> KVCache:
+        """An empty cache for this many rows."""
+        return KVCache(self._layers, rows, self.device)
 
     @torch.inference_mode()
-    def read(self, token_ids: Sequence[int], cache: Cache) -> Tensor:
-        """Read tokens after those in the cache; float32 logits (V,) of the token that comes next, on the CPU."""
-        logits = self._forward(token_ids, cache, 1)
-        return logits[0]
+    def read(self, ids: Sequence[Sequence[int]], cache: KVCache, first: int = 0, keep: int = 1) -> Tensor:
+        """Read n more tokens in each of some rows of the cache, from row `first` on.
 
-    @torch.inference_mode()
-    def score(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> Tensor:
-        """Log-probabilities (n,) of given tokens after a prompt, in one forced pass."""
-        logits = self._forward([*prompt_ids, *token_ids[:-1]], self.new_cache(), len(token_ids))
-        logprobs = logits.log_softmax(-1)
-        return logprobs.gather(1, torch.tensor(token_ids)[:, None])[:, 0]
-
-    def _forward(self, token_ids: Sequence[int], cache: Cache, keep: int) -> Tensor:
-        """Logits (keep, V) after the last `keep` tokens. 16-bit logits are too coarse for log-probabilities: upcast."""
-        ids = torch.tensor([list(token_ids)], device=self.device)
-        output = self.model(ids, past_key_values=cache.layers, use_cache=True, logits_to_keep=keep)
-        logits: Tensor = output.logits[0].float().cpu()
+        Float32 logits (rows, keep, V) after the last `keep` of them, on the CPU; 16-bit logits are too coarse for
+        log-probabilities, so they are widened before anything is made of them. Raises `GenerationError`.
+        """
+        try:
+            at = cache.begin(len(ids[0]), first, len(ids))
+            logits = self._forward(torch.tensor(ids, device=self.device), cache, at, keep).float().cpu()
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                raise
+            raise GenerationError(
+                "There is not enough memory to read on; use fewer passages, a smaller batch or a smaller model."
+            ) from error
+        cache.commit(ids, first)
         return logits
+
+
+def _context_window(config: Any, tokenizer: Any) -> int:
+    """Tokens that the model can read; not more than a layer sees that only looks back so far."""
+    window = int(getattr(config, "max_position_embeddings", 0) or tokenizer.model_max_length)
+    layers = getattr(config, "layer_types", None) or ()
+    if any(kind not in ("full_attention", "sliding_attention") for kind in layers):
+        raise ModelError(
+            "A model with recurrent or chunked layers cannot be looked into token by token; choose another."
+        )
+    sliding = getattr(config, "sliding_window", None)
+    looks_back = "sliding_attention" in layers or (not layers and sliding and config.model_type == "mistral")
+    return min(window, int(sliding)) if looks_back and sliding else window
+
+
+def _forward(model: Any, precision: str) -> Forward:
+    """The model as a function: our own pass where it is of Llama's shape, else transformers'."""
+    if fits(model.config):
+        return LlamaForward(model, int8_linear if precision == "int8" else float_linear)
+    if precision == "int8":
+        quantise(model)
+    return partial(_by_transformers, model)
+
+
+def _by_transformers(model: Any, ids: Tensor, cache: KVCache, at: Reading, keep: int) -> Tensor:
+    """Logits (rows, keep, V) by transformers' own forward pass, whatever the architecture."""
+    seen = torch.arange(at.end, device=ids.device) <= at.positions[:, None, :, None]
+    mask = torch.zeros(seen.shape, dtype=model.dtype, device=ids.device)
+    mask.masked_fill_(~seen, torch.finfo(model.dtype).min)
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=at.positions,
+        past_key_values=_CacheForTransformers(cache, at),
+        use_cache=True,
+        logits_to_keep=keep,
+    )
+    logits: Tensor = output.logits
+    return logits
+
+
+class _CacheForTransformers(DynamicCache):
+    """Our cache as transformers' models know one."""
+
+    def __init__(self, cache: KVCache, at: Reading) -> None:
+        super().__init__()
+        self._cache = cache
+        self._at = at
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
+        """Store what a layer computed and return all that it may see."""
+        return self._cache.write(layer_idx, key_states, value_states, self._at)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens that were read before."""
+        return self._at.end - self._at.n
 
 
 def convert_gguf(source: Path, folder: Path) -> None:

@@ -17,7 +17,8 @@ _BATCH = 8
 _LIKELIHOOD_WEIGHT = 0.2  # alone, a small model's likelihood orders no better than what was retrieved
 _ASK = "\n\nQuestion:"
 Encode = Callable[[str, bool], list[int]]  # (text, trusted) -> token ids
-LogProbs = Callable[[Sequence[int], Sequence[int]], npt.NDArray[np.float32]]  # (prompt ids, n ids) -> (n,)
+# rows of (prompt ids, n ids) -> the log-probabilities (n,) of each row
+LogProbs = Callable[[Sequence[tuple[Sequence[int], Sequence[int]]]], Sequence[npt.NDArray[np.float32]]]
 
 
 def cross_encoder(folder: Path, device: str) -> Reranker:
@@ -45,13 +46,12 @@ def question_likelihood(encode: Encode, score: LogProbs, window: int) -> Reranke
     with Zero-Shot Question Generation"). A passage that is too long for the context window is read up to there.
     """
 
-    def of_one(question: Sequence[int], text: str) -> float:
-        ask = encode(_ASK, True)
-        prompt = encode(text, False)[: max(0, window - len(ask) - len(question))] + ask
-        return float(score(prompt, question).mean())
+    ask = encode(_ASK, True)
 
     def score_all(question: str, texts: Sequence[str]) -> Sequence[float]:
         ids = encode(f" {question}", False)[: window // 2]
-        return [of_one(ids, text) for text in texts]
+        room = max(0, window - len(ask) - len(ids))
+        rows = [(encode(text, False)[:room] + ask, ids) for text in texts]
+        return [float(logprobs.mean()) for logprobs in score(rows)]
 
     return Reranker("mean log P(question | passage)", score_all, _LIKELIHOOD_WEIGHT)

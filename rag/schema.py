@@ -181,6 +181,25 @@ class TokenStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """An answer that a beam search found."""
+
+    token_ids: tuple[int, ...]  # the end token too, if it was reached
+    text: str
+    logprob: float  # of all its tokens, by the chain rule, in nats
+    score: float  # logprob / number of tokens ** length penalty
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several texts that could come next, with its likelihood."""
+
+    text: str
+    logprob: float  # of all its tokens, by the chain rule, in nats
+    per_byte: float  # logprob / bytes of its UTF-8, so that long texts have a chance
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Seconds from the question on; `first_token` is None where nothing was generated."""
 

@@ -14,6 +14,7 @@ from hypothesis import settings
 from reportlab.pdfgen.canvas import Canvas
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoModelForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -115,9 +116,28 @@ def tiny(tiny_folder):
 
 
 @pytest.fixture(scope="session")
-def language_model():
-    """The bundled language model, prepared once per machine."""
-    return LanguageModel(resolve_language_model("embedded", default_home() / "models", convert_gguf), "cpu")
+def bundled_folder():
+    """The folder of the bundled language model, prepared once per machine."""
+    return resolve_language_model("embedded", default_home() / "models", convert_gguf)
+
+
+@pytest.fixture(scope="session")
+def language_model(bundled_folder):
+    """The bundled language model."""
+    return LanguageModel(bundled_folder, "cpu")
+
+
+@pytest.fixture(scope="session")
+def transformers_model():
+    """folder -> the same model as transformers runs it, to compare with."""
+    made = {}
+
+    def load(folder):
+        if folder not in made:
+            made[folder] = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        return made[folder]
+
+    return load
 
 
 @pytest.fixture(scope="session")

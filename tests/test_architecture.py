@@ -17,7 +17,10 @@ OWNERS = {
     "rapidfuzz": {"rag/near_copies.py"},
     "ir_measures": {"rag/evaluation/retrieval.py"},
     "transformers": {"rag/language_model.py"},
-    "torch": {f"rag/{name}.py" for name in ("embedding", "language_model", "generation", "sampling")},
+    "torch": {
+        f"rag/{name}.py"
+        for name in "beams embedding generation kv_cache language_model linear llama sampling scoring writing".split()  # noqa: SIM905
+    },
     "pypdfium2": {"ingest/parsing/pdf.py", "ingest/parsing/pdf_hidden.py"},
     "lxml": {
         f"ingest/parsing/{name}.py"
@@ -34,7 +37,15 @@ SEES_ALL_STAGES = {"rag/assistant.py", "rag/evaluation/run.py", "rag/evaluation/
 INDEX = [path.relative_to(ROOT).as_posix() for path in (ROOT / "rag/index").glob("*.py")]
 # What a stage may use besides schema and errors.
 STAGES = {
-    "rag/generation.py": {"rag.sampling", "rag.stopping", "rag.language_model"},
+    "rag/embedding.py": {"rag.linear"},
+    "rag/llama.py": {"rag.kv_cache", "rag.linear"},
+    "rag/language_model.py": {"rag.kv_cache", "rag.linear", "rag.llama"},
+    "rag/scoring.py": {"rag.kv_cache", "rag.language_model"},
+    "rag/beams.py": {"rag.kv_cache", "rag.language_model"},
+    "rag/writing.py": {"rag.sampling", "rag.stopping", "rag.language_model"},
+    "rag/generation.py": {
+        f"rag.{name}" for name in ("beams", "drafting", "kv_cache", "language_model", "scoring", "writing")
+    },
     "rag/reranking.py": {"rag.retrieval"},
     "rag/retrieval.py": {"rag.index", "rag.near_copies"},
     **{name: {"rag.index"} for name in INDEX},

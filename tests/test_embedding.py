@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.embedding import Embedder, _batches, _Int8Linear
+from rag.embedding import Embedder, _batches
 from rag.errors import ModelError
+from rag.linear import Int8Linear
 from rag.models import bundled_file
 from tests.conftest import byte_tokenizer
 
@@ -100,7 +101,7 @@ def test_batches_hold_every_text_once_longest_first_within_the_budget(counts, bu
 
 
 def test_int8_is_near_float32_and_runs_in_int8(int8, reference):
-    assert any(isinstance(module, _Int8Linear) for module in int8._model.modules())
+    assert any(isinstance(module, Int8Linear) for module in int8._model.modules())
     cosines = (int8.embed_passages(TEXTS) * np.stack(list(reference.values()))).sum(axis=1)
     assert cosines.min() > 0.97
 
@@ -123,7 +124,7 @@ def test_an_int8_layer_is_within_its_rounding_error(rows, inputs, outputs, bias)
     given_rows = torch.randn(1, rows, inputs).sign()
     given_rows[0, 0] = 1
     with torch.inference_mode():
-        assert torch.allclose(_Int8Linear(linear)(given_rows), linear(given_rows), rtol=1e-4, atol=1e-4)
+        assert torch.allclose(Int8Linear(linear)(given_rows), linear(given_rows), rtol=1e-4, atol=1e-4)
 
 
 def test_unknown_precisions_and_devices_are_refused():

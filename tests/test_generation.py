@@ -8,6 +8,7 @@ import torch
 
 from rag.errors import PromptError
 from rag.generation import LocalGenerator
+from rag.kv_cache import KVCache
 from rag.schema import SamplingParams
 
 ARCHITECTURES = ("llama", "qwen", "gpt2")
@@ -22,38 +23,40 @@ def ids(steps):
     return [step.token_id for step in steps]
 
 
-def greedy_by_transformers(model, prompt, n):
-    given = torch.tensor([model.encode(prompt, True)])
+def greedy_by_transformers(transformers_model, prompt_ids, n):
+    given = torch.tensor([prompt_ids])
     knobs = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "max_new_tokens": n}
-    made = model.model.generate(given, attention_mask=torch.ones_like(given), **knobs)
+    made = transformers_model.generate(given, attention_mask=torch.ones_like(given), **knobs)
     return made[0, given.shape[1] :].tolist()
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_greedy_equals_transformers_generate_on_tiny_models(tiny, kind):
+def test_greedy_equals_transformers_generate_on_tiny_models(tiny, tiny_folder, transformers_model, kind):
     model = tiny(kind)
-    assert ids(steps_of(model, PROMPT, max_new_tokens=60)) == greedy_by_transformers(model, PROMPT, 60)
+    theirs = greedy_by_transformers(transformers_model(tiny_folder(kind)), model.encode(PROMPT, True), 60)
+    assert ids(steps_of(model, PROMPT, max_new_tokens=60)) == theirs
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, "The capital of France is", "<|im_start|>user\nName a boat.<|im_end|>\n"])
-def test_greedy_equals_transformers_generate_on_the_bundled_model(language_model, prompt):
-    assert ids(steps_of(language_model, prompt, max_new_tokens=24)) == greedy_by_transformers(
-        language_model, prompt, 24
-    )
+def test_greedy_equals_transformers_generate_on_the_bundled_model(
+    language_model, bundled_folder, transformers_model, prompt
+):
+    theirs = greedy_by_transformers(transformers_model(bundled_folder), language_model.encode(prompt, True), 24)
+    assert ids(steps_of(language_model, prompt, max_new_tokens=24)) == theirs
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_stepwise_logprobs_equal_one_forced_pass(tiny, kind):
     model = tiny(kind)
     steps = steps_of(model, PROMPT, max_new_tokens=40, temperature=1.5, seed=3)
-    forced = LocalGenerator(model).score(model.encode(PROMPT, True), ids(steps))
+    (forced,) = LocalGenerator(model).score([(model.encode(PROMPT, True), ids(steps))])
     assert np.abs(forced - [step.logprob for step in steps]).max() < 1e-4
 
 
 def test_stepwise_logprobs_equal_one_forced_pass_on_the_bundled_model(generator):
     prompt = generator.model.encode(PROMPT, True)
     steps = list(generator.stream(prompt, SamplingParams(max_new_tokens=16, temperature=1, seed=5)))
-    forced = generator.score(prompt, ids(steps))
+    (forced,) = generator.score([(prompt, ids(steps))])
     assert np.abs(forced - [step.logprob for step in steps]).max() < 1e-4
 
 
@@ -102,19 +105,28 @@ class Scripted:
     """A model that writes a given text, whatever it reads: one-hot logits over the byte tokenizer's tokens."""
 
     context_window = 512
+    draft_cost = 0.1
 
     def __init__(self, model, text):
-        self.model, self.end_tokens = model, model.end_tokens
+        self.end_tokens = model.end_tokens
         self.script = [*model.encode(text, False), min(model.end_tokens)]
         self.decode, self.token_text = model.decode, model.token_text
 
-    def new_cache(self):
-        self.at = -1
+    def new_cache(self, rows=1):
+        self.start = None
+        return KVCache(1, rows, "cpu")
 
-    def read(self, token_ids, cache):
-        self.at += 1
-        logits = torch.full((258,), -20.0)
-        logits[self.script[self.at]] = 20.0
+    def read(self, ids, cache, first=0, keep=1):
+        (row,) = ids
+        at = cache.begin(len(row), first, 1)
+        cache.write(0, *torch.zeros(2, 1, 1, len(row), 1), at)
+        cache.commit(ids, first)
+        if self.start is None:
+            self.start = at.end
+        logits = torch.full((1, keep, 258), -20.0)
+        for n in range(keep):
+            place = at.end - keep + n + 1 - self.start
+            logits[0, n, self.script[min(place, len(self.script) - 1)]] = 20.0
         return logits
 
 

@@ -84,7 +84,7 @@ def test_the_likelihood_is_the_mean_logprob_of_the_questions_tokens(generator):
     judge = question_likelihood(model.encode, generator.score, model.context_window)
     (score,) = judge.score("why?", ["Oak."])
     prompt, question = model.encode("Oak.\n\nQuestion:", True), model.encode(" why?", False)
-    assert score == pytest.approx(float(generator.score(prompt, question).mean()), abs=1e-5)
+    assert score == pytest.approx(float(generator.score([(prompt, question)])[0].mean()), abs=1e-5)
 
 
 def test_passages_and_questions_longer_than_the_window_are_cut(generator):
@@ -96,9 +96,9 @@ def test_passages_and_questions_longer_than_the_window_are_cut(generator):
 def test_a_passage_cannot_forge_a_special_token(generator):
     seen = []
 
-    def score(prompt, ids):
-        seen.extend([*prompt, *ids])
-        return generator.score(prompt, ids)
+    def score(rows):
+        seen.extend(i for prompt, ids in rows for i in [*prompt, *ids])
+        return generator.score(rows)
 
     question_likelihood(generator.model.encode, score, 256).score("<|im_end|> why", ["<|im_start|>"])
     assert not set(generator.model.tokenizer.all_special_ids) & set(seen)

@@ -1,0 +1,83 @@
+"""The products with weights that take most of a model's time, in the form that a CPU computes fastest.
+
+Knows weights and activations, nothing of models.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Linear = Callable[[Tensor], Tensor]  # float32 (..., in) -> (..., out)
+_WIDE = (
+    4  # outputs to an input from which on a packed weight is as fast with one row and up to twice as fast with eight
+)
+
+
+def float_linear(linear: nn.Linear) -> Linear:
+    """A layer in its own precision; of float32 on a CPU, wide ones are packed into the layout that oneDNN likes."""
+    weight = linear.weight.detach()
+    bias = None if linear.bias is None else linear.bias.detach()
+    wide = weight.shape[0] >= _WIDE * weight.shape[1]
+    if not (wide and weight.device.type == "cpu" and weight.dtype == torch.float32 and _has_onednn()):
+        return lambda rows: functional.linear(rows, weight, bias)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, 8)
+    multiply = torch.ops.mkldnn._linear_pointwise.default
+    return lambda rows: multiply(rows, packed, bias, "none", [], "")
+
+
+def int8_linear(linear: nn.Linear) -> Linear:
+    """A layer in 8-bit integers; without the bookkeeping of a module, which takes as long as a small product."""
+    return Int8Linear(linear).forward
+
+
+def _has_onednn() -> bool:
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+class Int8Linear(nn.Module):
+    """A linear layer in int8, quantised as in ZeroQuant (Yao et al. 2022): weights by output, activations by token.
+
+    With a scale for each token, not one for the whole batch, no row coarsens the others of its batch.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        """Take over the weights (out, in) and the bias of a layer."""
+        super().__init__()
+        weight = linear.weight.detach()
+        # 7 bits: without VNNI the CPU adds pairs of products in 16 bits, and with 8 they overflow unnoticed.
+        self.scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / 63
+        levels = (weight / self.scale[:, None]).round_().to(torch.int8)
+        self.packed = _has_onednn()
+        self.weight = torch.ops.onednn.qlinear_prepack(levels, None) if self.packed else levels.t()
+        self.zeros = torch.zeros(len(levels), dtype=torch.int)
+        self.bias = linear.bias
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """(..., in) -> (..., out), both float32."""
+        rows = activations.flatten(0, -2)
+        scale = torch.linalg.vector_norm(rows, torch.inf, -1, keepdim=True).div_(127).clamp_(min=1e-12)
+        # Laid out anew: of a single row with an odd stride the product would be nonsense (pytorch issue 195066).
+        levels = rows.div(scale).round_().to(torch.int8, memory_format=torch.contiguous_format)
+        product = self._product(levels).mul_(scale)
+        if self.bias is not None:
+            product += self.bias
+        return product.view(*activations.shape[:-1], -1)
+
+    def _product(self, levels: Tensor) -> Tensor:
+        """Int8 (n, in) times the weights and their scales, float32 (n, out)."""
+        if not self.packed:
+            return torch._int_mm(levels, self.weight).float().mul_(self.scale)
+        scaled: Tensor = torch.ops.onednn.qlinear_pointwise(
+            levels, 1.0, 0, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return scaled
+
+
+def quantise(model: nn.Module) -> None:
+    """Replace every linear layer by its int8 form, in place."""
+    for name, module in list(model.named_modules()):
+        # A subclass means something that this would lose; with a side of 1 `_int_mm` is wrong on some CPUs.
+        if type(module) is nn.Linear and min(module.weight.shape) > 1:
+            model.set_submodule(name, Int8Linear(module))

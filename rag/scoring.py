@@ -1,0 +1,106 @@
+"""Given tokens -> their log-probabilities under the model: the chain rule, and what follows from it.
+
+All rows are read one after the other in one cache, in the order of their tokens, so what two of them begin with is read
+once: a walk through the tree of their prefixes. Nothing is drawn here.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from rag.errors import PromptError
+from rag.kv_cache import KVCache, PrefixStore, shared_prefix
+from rag.language_model import LanguageModel
+from rag.schema import Choice
+
+_CHUNK = 256  # tokens that are read at once: logits of each are held
+_JOIN = 16  # tokens of a prompt's end that are encoded again together with an option
+LogProbs = npt.NDArray[np.float32]
+
+
+def score(
+    model: LanguageModel, rows: Sequence[tuple[Sequence[int], Sequence[int]]], prefixes: PrefixStore
+) -> list[LogProbs]:
+    """Raw log-probabilities (n,) of n tokens after a prompt, for each row, in nats. Raises `PromptError`."""
+    for prompt, tokens in rows:
+        if not prompt or len(prompt) + len(tokens) > model.context_window:
+            raise PromptError(
+                f"A text of {len(prompt)} and {len(tokens)} tokens cannot be scored in a context window of "
+                f"{model.context_window}; it needs at least one token before it, and room."
+            )
+    cache = model.new_cache()
+    scores: dict[int, LogProbs] = {}
+    for i in sorted(range(len(rows)), key=lambda i: [*rows[i][0], *rows[i][1]]):
+        prompt, tokens = rows[i]
+        if not cache.tokens[0]:
+            prefixes.fill(cache, 0, prompt[:-1])
+        scores[i] = _after(model, cache, [*prompt, *tokens], len(prompt))
+    return [scores[i] for i in range(len(rows))]
+
+
+def _after(model: LanguageModel, cache: KVCache, ids: list[int], n_prompt: int) -> LogProbs:
+    """Log-probabilities of `ids[n_prompt:]`; the cache is cut back to what they share with it."""
+    if n_prompt == len(ids):
+        return np.empty(0, dtype=np.float32)
+    start = min(shared_prefix(cache.tokens[0], ids), n_prompt - 1)
+    cache.crop(0, start)
+    parts = []
+    for begin in range(start, len(ids) - 1, _CHUNK):
+        end = min(begin + _CHUNK, len(ids) - 1)
+        logits = model.read([ids[begin:end]], cache, keep=max(end - max(begin, n_prompt - 1), 1))[0]
+        if end >= n_prompt:
+            parts.append(_of(logits, ids[end - len(logits) + 1 : end + 1]))
+    return np.concatenate(parts)
+
+
+def _of(logits: Tensor, token_ids: Sequence[int]) -> LogProbs:
+    """Log-probabilities (n,) of tokens, each from its row of logits (n, V)."""
+    logprobs = logits.log_softmax(-1)
+    picked: LogProbs = logprobs.numpy()[np.arange(len(token_ids)), list(token_ids)]
+    return picked
+
+
+def choose(
+    model: LanguageModel, prompt_ids: Sequence[int], options: Sequence[str], prefixes: PrefixStore
+) -> list[Choice]:
+    """How probable each option is as what follows a prompt, in the order given. Raises `PromptError`.
+
+    As lm-evaluation-harness defines it: prompt and option are encoded together, since a token can span the join; blanks
+    at the prompt's end belong to the option; the sum, and the sum by the option's bytes.
+    """
+    if not all(options):
+        raise PromptError("An option is empty; every option needs a text.")
+    rows = [_joined(model, prompt_ids, option) for option in options]
+    sums = [float(row.sum(dtype=np.float64)) for row in score(model, rows, prefixes)]
+    return [Choice(text, s, s / len(text.encode())) for text, s in zip(options, sums, strict=True)]
+
+
+def _joined(model: LanguageModel, prompt_ids: Sequence[int], option: str) -> tuple[list[int], list[int]]:
+    """The prompt's tokens and the option's, encoded together as far as the prompt's end is plain text."""
+    ids = list(prompt_ids)
+    for n in range(min(_JOIN, len(ids)), 0, -1):
+        text = model.decode(ids[-n:])
+        if model.encode(text, False) == ids[-n:]:
+            context = text.rstrip()
+            before = model.encode(context, False)
+            whole = model.encode(text + option, False)
+            return [*ids[:-n], *whole[: len(before)]], whole[len(before) :]
+    return ids, model.encode(option, False)
+
+
+def perplexity(model: LanguageModel, text: str) -> float:
+    """exp(- mean log-probability) of a text's tokens; the first one has nothing before it and is not counted.
+
+    A text longer than the context window is scored in windows that overlap by half. Raises `PromptError`.
+    """
+    ids = model.encode(text, False)
+    if len(ids) < 2:
+        raise PromptError("A perplexity needs a text of at least two tokens.")
+    window = model.context_window
+    rows = [(ids[:1], ids[1:window])]
+    for start in range(window, len(ids), window // 2):
+        rows.append((ids[max(0, start - window + window // 2) : start], ids[start : start + window // 2]))
+    return math.exp(-float(np.concatenate(score(model, rows, PrefixStore(0))).mean(dtype=np.float64)))
