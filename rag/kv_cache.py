@@ -103,6 +103,7 @@ class KVCache:
             self.take(row, self, last, len(self.tokens[last]))
         self.tokens.pop()
 
+    @torch.inference_mode()
     def take(self, row: int, other: "KVCache", other_row: int, n: int) -> None:
         """Replace a row by the first n tokens of a row of another cache of the same model, or of this one."""
         self.tokens[row] = other.tokens[other_row][:n]
@@ -121,6 +122,7 @@ class KVCache:
         cache.take(0, self, row, len(self.tokens[row]))
         return cache
 
+    @torch.inference_mode()
     def select(self, rows: Sequence[int], start: int) -> None:
         """Make row i a copy of row `rows[i]`; all of them are equal before position `start`."""
         end = max(len(self.tokens[row]) for row in rows)
