@@ -35,6 +35,8 @@ INDEX = [path.relative_to(ROOT).as_posix() for path in (ROOT / "rag/index").glob
 # What a stage may use besides schema and errors.
 STAGES = {
     "rag/generation.py": {"rag.sampling", "rag.stopping", "rag.language_model"},
+    "rag/prompting.py": {"rag.stopping", "rag.templates"},
+    "rag/template_files.py": {"rag.templates"},
     "rag/reranking.py": {"rag.retrieval"},
     "rag/retrieval.py": {"rag.index", "rag.near_copies"},
     **{name: {"rag.index"} for name in INDEX},
