@@ -1,4 +1,4 @@
-"""The prompt is a pure function; what documents and people write stays between its marks; nothing exceeds the budget."""
+"""The prompt is a pure function; what people write stays between its marks; nothing exceeds the budget."""
 
 import re
 

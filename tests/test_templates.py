@@ -53,7 +53,7 @@ def test_the_language_is_put_in():
 
 @pytest.mark.parametrize("name", ["poem", "", "cited:song", "examples "])
 def test_unknown_names_are_refused(name):
-    with pytest.raises(SettingsError, match="use one of: auto, examples, .* or a template file"):
+    with pytest.raises(SettingsError, match=r"use one of: auto, examples, .* or a template file"):
         check_template(name)
 
 

@@ -1,4 +1,4 @@
-"""`rag chat`: a conversation, a line of stdin a question. Ctrl-C stops the answer that is being written, Ctrl-D ends."""
+"""`rag chat`: a conversation, a line of stdin a question. Ctrl-C stops the answer being written, Ctrl-D ends."""
 
 import signal
 import sys
