@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from rag.embedding import Embedder, choose_device
 from rag.errors import PromptError
-from rag.follow_ups import search_question
+from rag.follow_ups import leaned_on, search_question
 from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
 from rag.language_model import LanguageModel, convert_gguf
@@ -129,6 +129,8 @@ class Assistant:
             searched = search_question(question, history)
             embed = self.embedder.embed_question
             retrieved = retrieve(self.index, embed, searched, k, keep, reranker=self.reranker, join=self.join)
+        if not self.template.chat:  # a small model answers a question that stands alone better without
+            history = leaned_on(question, history)
         frame = model.chat_frame()
         prompt = build_prompt(self.template, question, retrieved, model.encode, budget, frame, history)
         return replace(prompt, search_question=searched)

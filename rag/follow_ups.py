@@ -18,7 +18,7 @@ _POINTING = re.compile(
     r"|\b(?:its|they|them|their|theirs|he|him|his|she|her|hers|ones|others)\b"
     r"|\b(?:this|these|those)\b(?! (?:year|month|week|morning|evening)\b)"
     # "a tool that breaks" points at the tool, "is there a lift" at nothing
-    r"|\b(?:that|there|then|one)(?=\W*$)|\bthat (?:is|was|costs?|means?)\b|(?:does|did|was|is) that\b"
+    r"|\b(?:that|there|then|one)(?=\W*$)|^(?:is|was|does|did)? ?that\b|\b(?:does|did|was) that\b"
 )
 _NAME = re.compile(r"(?<!^)\b[A-Z][a-z]+")
 _SMALL = {"does", "have", "what", "when", "where", "which", "with", "from", "were", "much", "many", "should", "would"}
@@ -45,11 +45,15 @@ def leans(question: str) -> bool:
     return not _NAME.search(before) and len(substance) < 3
 
 
+def leaned_on(question: str, history: Sequence[Turn]) -> Sequence[Turn]:
+    """The last turns of a conversation, as far as a question leans on them: back to one that stands alone."""
+    n = len(history)
+    while n and leans(question):
+        n -= 1
+        question = history[n].question
+    return history[n:]
+
+
 def search_question(question: str, history: Sequence[Turn]) -> str:
-    """What is searched for: the question, after the earlier ones that it leans on, the first of which stands alone."""
-    needed = [question]
-    for turn in reversed(history):
-        if not leans(needed[0]):
-            break
-        needed.insert(0, turn.question[:CLIPPED].strip())
-    return " ".join(needed)
+    """What is searched for: the question after the earlier ones that it leans on."""
+    return " ".join([*(turn.question[:CLIPPED].strip() for turn in leaned_on(question, history)), question])

@@ -297,12 +297,12 @@ def test_control_c_stops_the_answer_and_the_chat_goes_on(rag, monkeypatch):
 
         def readline(self):
             if len(self.questions) == 3:
-                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+                threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
             return self.questions.pop(0)
 
     monkeypatch.setattr(sys, "stdin", Typist())
-    long = ["--language-model", "TINY", "--template", "chat", "--max-new-tokens", "7000", "--temperature", "1"]
-    code, out, _ = rag("chat", "--json", "--quiet", "--seed", "3", *long)
+    long = ["--language-model", "TINY", "--template", "chat", "--max-new-tokens", "7000"]
+    code, out, _ = rag("chat", "--json", "--quiet", *long)
     first, second = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert first["finish_reason"] == "cancelled"
@@ -329,7 +329,7 @@ def test_own_templates_and_examples_reach_the_prompt(rag, tmp_path):
     template = tmp_path / "mine.toml"
     template.write_text('text = """\nSpeak like a sailor.\n\n{passages}\n\nQ: {question}\nA:"""\n')
     file = EXAMPLES / "questions.jsonl"
-    arguments = ["--template", template, "--examples-file", file, "--examples", "1", *FAST[:2], *FAST[4:]]
+    arguments = ["--template", f"{template}:plain", "--examples-file", file, "--examples", "1", *FAST[:2], *FAST[4:]]
     code, out, _ = rag("ask", "When is high tide?", "--json", *arguments)
     text = json.loads(out)["prompt"]["text"]
     assert code == 0
