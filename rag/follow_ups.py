@@ -20,6 +20,7 @@ _POINTING = re.compile(
     # "a tool that breaks" points at the tool, "is there a lift" at nothing
     r"|\b(?:that|there|then|one)(?=\W*$)|^(?:is|was|does|did)? ?that\b|\b(?:does|did|was) that\b"
 )
+_ASKING = re.compile(r"(is|are|was|were|do|does|did|can|may|must|has|have) ")  # "do boats float" is short but whole
 _NAME = re.compile(r"(?<!^)\b[A-Z][a-z]+")
 _SMALL = {"does", "have", "what", "when", "where", "which", "with", "from", "were", "much", "many", "should", "would"}
 _CHINESE_LEANING = re.compile(r"[它他她该此这]|其(?!他|中)|^那|那[个些条位时]|呢\W*$|^(?:还有|而)|^为什么\W*$|上述")
@@ -35,7 +36,7 @@ def leans(question: str) -> bool:
         return len(re.findall(r"\w", text)) <= 7 or bool(_CHINESE_LEANING.search(text))
     if _OPENING.match(text.lower()):
         return True
-    if len(text.split()) <= 3:
+    if len(text.split()) <= 3 and not _ASKING.match(text.lower()):
         return not _NAME.search(text)
     found = _POINTING.search(text.lower())
     if not found:

@@ -118,9 +118,9 @@ TEMPLATES = {
         "chat": Template(_SHORT, chat=True),
         "cited": Template(_CITED, _CITED_EXAMPLES, labels=True),
         "summary": Template(_SUMMARY, _SUMMARY_EXAMPLES),
-        "steps": Template(_STEPS, _STEPS_EXAMPLES, stop=("\nQuestion:",)),
-        "translation": Template(_TRANSLATION),
-        "text-translation": Template(_TEXT_TRANSLATION),
+        "steps": Template(_STEPS, _STEPS_EXAMPLES, stop=("\n\n",)),
+        "translation": Template(_TRANSLATION, stop=("\n\n",)),
+        "text-translation": Template(_TEXT_TRANSLATION, stop=("\n\n",)),
     }.items()
 }
 
@@ -164,7 +164,8 @@ def choose_template(
         raise SettingsError(f"Template {name!r} needs a model with a chat template; use examples.")
     fixed = template.chat if own is None else None
     full_name = bare if chat == fixed else f"{bare}:{'chat' if chat else 'plain'}"
-    return replace(template, name=full_name, chat=chat, text=template.text.replace("{language}", language))
+    stop = () if chat and own is None else template.stop  # a chat model says itself where it ends
+    return replace(template, name=full_name, chat=chat, stop=stop, text=template.text.replace("{language}", language))
 
 
 def with_examples(template: Template, own: Sequence[Example] | None, n: int | None) -> Template:

@@ -30,6 +30,8 @@ def test_no_question_that_stands_alone_is_taken_for_a_follow_up():
         ("为什么？", True),
         ("Who was Plato?", False),
         ("Is there a lift?", False),
+        ("Do boats float?", False),
+        ("Is it free?", True),
         ("Can I get in there?", True),
         ("What does it cost?", True),
         ("What does it cost to rent the main shed?", False),
