@@ -53,11 +53,10 @@ class Assistant:
         self.language_model = language_model
         self.reranker = reranker
         self.join = join
-        frame = generator.model.chat_frame()
-        chosen = (
-            choose_template(template, frame, prefers_chat(language_model)) if isinstance(template, str) else template
-        )
-        self.template = chosen
+        if isinstance(template, str):
+            own, _ = read_own(template, None)
+            template = choose_template(template, generator.model.chat_frame(), prefers_chat(language_model), own)
+        self.template = template
 
     def ask(
         self,
@@ -125,7 +124,9 @@ class Assistant:
                 f"{model.context_window} tokens; lower it."
             )
         searched, retrieved = None, list[RetrievedPassage]()
-        if self.template.reads_passages:
+        if not self.template.reads_passages:
+            history = ()
+        else:
             searched = search_question(question, history)
             embed = self.embedder.embed_question
             retrieved = retrieve(self.index, embed, searched, k, keep, reranker=self.reranker, join=self.join)

@@ -121,7 +121,8 @@ def test_a_question_that_stands_alone_is_searched_alone(make, template, read):
 
 
 def test_a_template_without_passages_searches_nothing(make):
-    answer = make(template="text-translation").ask("Boats float.", PARAMS)
+    answer = make(template="text-translation").ask("Boats float.", PARAMS, history=[Turn("Who?", "Ann")])
+    assert answer.prompt.history == ()
     assert (answer.prompt.passages, answer.prompt.search_question, answer.abstained) == ((), None, None)
     assert answer.steps
     with pytest.raises(InputError, match="ask something"):
