@@ -57,11 +57,9 @@ def build_prompt(
         return sum(len(encode(segment.text, segment.trusted)) for segment in segments)
 
     room = budget - cost([*begin, *asked, *end])
-    wanted = sum(cost(_passage(p, template)) for p in passages)
     answered = [turn for turn in history if turn.answer.strip()]
-    turns = list(answered)
-    while turns and cost(_turns(turns, between, after)) + wanted > room:
-        turns.pop(0)
+    wanted = sum(cost(_passage(p, template)) for p in passages)
+    turns = _newest(answered, room - wanted, lambda turn: cost(_turns([turn], between, after)))
     room -= cost(_turns(turns, between, after))
     shown, left_out = _fit(passages, room, lambda p: cost(_passage(p, template)))
     if room < 0 or (passages and not shown):
@@ -148,6 +146,17 @@ def _marked(text: str, number: int, template: Template) -> list[Segment]:
 
 
 # the budget
+
+
+def _newest(turns: Sequence[Turn], room: int, cost: Callable[[Turn], int]) -> list[Turn]:
+    """As many of the last turns as fit."""
+    kept: list[Turn] = []
+    for turn in reversed(turns):
+        room -= cost(turn)
+        if room < 0:
+            break
+        kept.insert(0, turn)
+    return kept
 
 
 def _fit(
