@@ -1,6 +1,6 @@
-"""Which form of prompt the bundled model reads best: every template on the same questions and retrieved passages.
+"""Which form of prompt the bundled model reads best: templates on the same questions and retrieved passages.
 
-    python -m benchmarks.prompt_forms ROWS.jsonl [QUESTIONS] [PASSAGES]
+    python -m benchmarks.prompt_forms ROWS.jsonl [QUESTIONS] [PASSAGES] [TEMPLATE...]
 
 ROWS are `{question, answers, answerable, title, context}`, a JSON object a line; every distinct context is a passage of
 the collection that is searched.
@@ -19,12 +19,11 @@ from rag.evaluation.run import run_answers
 from rag.index import open_index
 from rag.index.catalog import Source
 from rag.models import bundled_file, embedder_identity
-from rag.prompting import TEMPLATES
 from rag.schema import Document, SamplingParams, Span
 from rag.settings import load_settings
 
 
-def run(rows_file: Path, n: int, k: int) -> None:
+def run(rows_file: Path, n: int, k: int, templates: list[str]) -> None:
     rows = [json.loads(line) for line in rows_file.read_text(encoding="utf-8").splitlines()]
     settings = load_settings({"passages": k})
     generator = load_language_model(settings)
@@ -40,7 +39,7 @@ def run(rows_file: Path, n: int, k: int) -> None:
                 index.put_document(document, [Span(0, len(text))], vector[None], Source(key, 0, 0, key))
         data = Path(work) / "questions.jsonl"
         data.write_text("".join(json.dumps(row | {"id": str(row["id"])}) + "\n" for row in sample(rows, n)))
-        for name in TEMPLATES:
+        for name in templates:
             assistant = Assistant(index, embedder, generator, "embedded", name)
             result = run_answers(assistant, data, Path(work) / name, SamplingParams(max_new_tokens=32, seed=0), k)
             figures = "  ".join(f"{key} {value:.3f}" for key, value in result["metrics"].items())
@@ -58,5 +57,5 @@ def sample(rows: list[dict[str, object]], n: int) -> list[dict[str, object]]:
 
 if __name__ == "__main__":
     given = sys.argv[2:]
-    questions, passages = (int(argument) for argument in given + ["60", "3"][len(given) :])
-    run(Path(sys.argv[1]), questions, passages)
+    questions, passages = (int(argument) for argument in given[:2] + ["60", "3"][len(given[:2]) :])
+    run(Path(sys.argv[1]), questions, passages, given[2:] or ["examples", "plain", "chat", "cited"])

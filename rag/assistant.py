@@ -1,6 +1,6 @@
 """Assistant: the stages in order, from a question to an answer that shows how it came about.
 
-    question -> embed -> retrieve -> build the prompt -> sample -> answer
+    question -> make it self-contained -> embed -> retrieve -> build the prompt -> sample -> answer
 
 Every way in (command line, web page, evaluation) asks here and nowhere else.
 """
@@ -11,15 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rag.embedding import Embedder, choose_device
+from rag.errors import PromptError
+from rag.follow_ups import leaned_on, search_question
 from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
 from rag.language_model import LanguageModel, convert_gguf
 from rag.models import embedder_identity, resolve_cross_encoder, resolve_embedder, resolve_language_model
-from rag.prompting import REFUSAL, build_prompt, check_template, choose_template
+from rag.prompting import build_prompt
 from rag.reranking import cross_encoder, question_likelihood
-from rag.retrieval import EVERYTHING, Reranker, retrieve
-from rag.schema import Answer, Filter, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep
+from rag.retrieval import EVERYTHING, Reranker, check_question, retrieve
+from rag.schema import Answer, Filter, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep, Turn
 from rag.settings import Settings
+from rag.template_files import read_own
+from rag.templates import REFUSAL, Template, choose_template, with_examples
 
 Event = Prompt | TokenStep | Answer
 NOTHING_FOUND = "no passage of the collection matches the question"
@@ -35,11 +39,11 @@ class Assistant:
         embedder: Embedder,
         generator: LocalGenerator,
         language_model: str,
-        template: str = "auto",
+        template: str | Template = "auto",
         reranker: Reranker | None = None,
         join: bool = False,
     ) -> None:
-        """Put loaded parts together. `template` "auto" is the form that measured best for the kind of model.
+        """Put loaded parts together. `template` is one of `choose_template`, or the name of one.
 
         `reranker` and `join` are for `retrieve`.
         """
@@ -49,14 +53,24 @@ class Assistant:
         self.language_model = language_model
         self.reranker = reranker
         self.join = join
-        frame = generator.model.chat_frame()
-        automatic = "examples" if language_model == "embedded" or frame is None else "chat"
-        self.template = automatic if template == "auto" else template
-        self._stop = choose_template(self.template, frame).stop
+        if isinstance(template, str):
+            own, _ = read_own(template, None)
+            template = choose_template(template, generator.model.chat_frame(), prefers_chat(language_model), own)
+        self.template = template
 
-    def ask(self, question: str, params: SamplingParams | None = None, k: int = 3, keep: Filter = EVERYTHING) -> Answer:
-        """Answer a question from the k best passages that a filter keeps. Raises `InputError` and `PromptError`."""
-        *_, answer = self.stream(question, params, k, keep)
+    def ask(
+        self,
+        question: str,
+        params: SamplingParams | None = None,
+        k: int = 3,
+        keep: Filter = EVERYTHING,
+        history: Sequence[Turn] = (),
+    ) -> Answer:
+        """Answer a question from the k best passages that a filter keeps, after the turns of a conversation.
+
+        Raises `InputError` and `PromptError`.
+        """
+        *_, answer = self.stream(question, params, k, keep, history=history)
         if not isinstance(answer, Answer):
             raise TypeError("a stream ends with its answer")
         return answer
@@ -68,18 +82,17 @@ class Assistant:
         k: int = 3,
         keep: Filter = EVERYTHING,
         cancelled: threading.Event | None = None,
+        history: Sequence[Turn] = (),
     ) -> Iterator[Event]:
         """As `ask`, as it happens: the prompt with its passages, a step a token, and the answer last."""
         began = time.perf_counter()
         params = self._complete(params or SamplingParams())
-        embed = self.embedder.embed_question
-        retrieved = retrieve(self.index, embed, question, k, keep, reranker=self.reranker, join=self.join)
-        prompt = self._prompt(question, retrieved, params)
+        prompt = self._prompt(question, params, k, keep, history)
         found = time.perf_counter()
         yield prompt
         steps: list[TokenStep] = []
         first: float | None = None
-        if prompt.passages:
+        if prompt.passages or not self.template.reads_passages:
             for step in self.generator.stream(prompt.token_ids, params, cancelled):
                 first = first or time.perf_counter() - began
                 steps.append(step)
@@ -92,33 +105,64 @@ class Assistant:
             params=params,
             language_model=self.language_model,
             timings=Timings(found - began, first, time.perf_counter() - began),
-            abstained=_abstained(prompt, text),
+            abstained=self._abstained(prompt, text),
         )
 
     def _complete(self, params: SamplingParams) -> SamplingParams:
         """Fix the seed, so that the answer can be made again, and add what ends the template's answers."""
         seed = new_seed() if params.seed is None else params.seed
-        return replace(params, seed=seed, stop=tuple(dict.fromkeys((*params.stop, *self._stop))))
+        return replace(params, seed=seed, stop=tuple(dict.fromkeys((*params.stop, *self.template.stops))))
 
-    def _prompt(self, question: str, retrieved: Sequence[RetrievedPassage], params: SamplingParams) -> Prompt:
+    def _prompt(self, question: str, params: SamplingParams, k: int, keep: Filter, history: Sequence[Turn]) -> Prompt:
+        for text in (question, *(f"{turn.question} {turn.answer}" for turn in history)):
+            check_question(text)
         model = self.generator.model
         budget = model.context_window - params.max_new_tokens
-        return build_prompt(self.template, question, retrieved, model.encode, budget, model.chat_frame())
+        if budget < 1:
+            raise PromptError(
+                f"max_new_tokens {params.max_new_tokens} leaves nothing of the model's context window of "
+                f"{model.context_window} tokens; lower it."
+            )
+        searched, retrieved = None, list[RetrievedPassage]()
+        if not self.template.reads_passages:
+            history = ()
+        else:
+            searched = search_question(question, history)
+            embed = self.embedder.embed_question
+            retrieved = retrieve(self.index, embed, searched, k, keep, reranker=self.reranker, join=self.join)
+        if not self.template.chat:  # a small model answers a question that stands alone better without
+            history = leaned_on(question, history)
+        frame = model.chat_frame()
+        prompt = build_prompt(self.template, question, retrieved, model.encode, budget, frame, history)
+        return replace(prompt, search_question=searched)
+
+    def _abstained(self, prompt: Prompt, text: str) -> str | None:
+        if self.template.reads_passages and not prompt.passages:
+            return NOTHING_FOUND
+        return SAID_SO if text.lower().startswith(REFUSAL.rstrip(".").lower()) else None
 
 
-def _abstained(prompt: Prompt, text: str) -> str | None:
-    if not prompt.passages:
-        return NOTHING_FOUND
-    return SAID_SO if text.lower().startswith(REFUSAL.rstrip(".").lower()) else None
+def prefers_chat(language_model: str) -> bool:
+    """Whether a model reads better in its chat form: all but the bundled one, which measured better without."""
+    return language_model != "embedded"
 
 
 def load_assistant(settings: Settings) -> Assistant:
     """Load what the settings name and open the collection. Raises `ModelError` and `CollectionError`."""
-    check_template(settings.template)
+    read_own(settings.template, settings.examples_file)  # what is wrong is said before models are loaded
     index = open_collection(settings)
     embedder, generator = load_embedder(settings), load_language_model(settings)
     reranker = load_reranker(settings, generator)
-    return Assistant(index, embedder, generator, settings.language_model, settings.template, reranker, settings.join)
+    template = load_template(settings, generator)
+    return Assistant(index, embedder, generator, settings.language_model, template, reranker, settings.join)
+
+
+def load_template(settings: Settings, generator: LocalGenerator) -> Template:
+    """The template that the settings name, in the form that suits the model. Raises `RagError` for a wrong file."""
+    own, examples = read_own(settings.template, settings.examples_file)
+    frame, chat = generator.model.chat_frame(), prefers_chat(settings.language_model)
+    template = choose_template(settings.template, frame, chat, own, settings.target_language)
+    return with_examples(template, examples, settings.examples)
 
 
 def open_collection(settings: Settings) -> LocalIndex:

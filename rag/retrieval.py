@@ -72,7 +72,7 @@ def retrieve(
     `reranker` puts the best 20 in its own order. `join` makes one of those of the k that are neighbours in their
     document. Raises `InputError` for an empty question.
     """
-    _check(question)
+    check_question(question)
     vector = None if mode == "lexical" else embed(question)
     with index.reading():
         allowed = index.matching(keep)
@@ -92,7 +92,8 @@ def retrieve(
     return [replace(passage, rank=rank) for rank, passage in enumerate(found, start=1)]
 
 
-def _check(question: str) -> None:
+def check_question(question: str) -> None:
+    """Raise `InputError` for a question that is empty or no valid text."""
     if not question.strip():
         raise InputError("The question is empty; ask something.")
     if any("\ud800" <= character <= "\udfff" for character in question):

@@ -97,6 +97,15 @@ class RetrievedPassage:
     newest: bool | None = (
         None  # where versions that differ in a number or a name were found: whether this is the newest
     )
+    read: int | None = None  # in a prompt: how many of its characters the model reads, from the first on; None is all
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier question of a conversation with its answer."""
+
+    question: str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,9 @@ class Prompt:
     left_out: tuple[RetrievedPassage, ...]  # retrieved, but did not fit
     text: str
     token_ids: tuple[int, ...]
+    history: tuple[Turn, ...] = ()  # the earlier turns that the model reads
+    turns_left_out: int = 0  # the oldest ones, for which there was no room
+    search_question: str | None = None  # what was searched for; None where nothing was
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ class Settings:
     rerank: str = "none"
     join: bool = False
     template: str = "auto"
+    examples_file: Path | None = None
+    examples: int | None = None
+    target_language: str = "English"
     max_new_tokens: int = 64
     min_new_tokens: int = 0
     temperature: float = 0.0
@@ -115,6 +118,8 @@ def _convert(name: str, value: object, source: str) -> object:
     try:
         if kind is Path:
             return Path(text).expanduser().absolute()
+        if kind == Path | None:
+            return Path(text).expanduser().absolute() if text else None
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
         if kind == int | None:
@@ -135,3 +140,8 @@ def _validate(settings: Settings) -> None:
         raise SettingsError(f"embedder_precision must be float32 or int8, not {settings.embedder_precision!r}.")
     if not 1 <= settings.passages <= 100:
         raise SettingsError(f"passages must be between 1 and 100, not {settings.passages}.")
+    if settings.examples is not None and not 0 <= settings.examples <= 20:
+        raise SettingsError(f"examples must be between 0 and 20, not {settings.examples}.")
+    language = settings.target_language
+    if not 0 < len(language.strip()) <= 50 or not all(c.isalnum() or c in " -()" for c in language):
+        raise SettingsError(f"target_language must be the name of a language, such as French, not {language!r}.")

@@ -46,6 +46,8 @@ STAGES = {
     "rag/generation.py": {
         f"rag.{name}" for name in ("beams", "drafting", "kv_cache", "language_model", "scoring", "writing")
     },
+    "rag/prompting.py": {"rag.stopping", "rag.templates"},
+    "rag/template_files.py": {"rag.templates"},
     "rag/reranking.py": {"rag.retrieval"},
     "rag/retrieval.py": {"rag.index", "rag.near_copies"},
     **{name: {"rag.index"} for name in INDEX},

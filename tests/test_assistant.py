@@ -7,8 +7,8 @@ import pytest
 from rag.assistant import NOTHING_FOUND, SAID_SO, Assistant
 from rag.errors import InputError, PromptError, SettingsError
 from rag.generation import LocalGenerator
-from rag.prompting import REFUSAL
-from rag.schema import Answer, Prompt, SamplingParams, TokenStep
+from rag.schema import Answer, Prompt, SamplingParams, TokenStep, Turn
+from rag.templates import REFUSAL
 from tests.conftest import HashingEmbedder
 from tests.test_generation import Scripted
 from ui.terminal import as_data
@@ -101,3 +101,36 @@ def test_an_answer_is_json_data(make):
     assert [a["sampled_logprob"] is None for a in step["alternatives"]] == [False, False, True, True, True]
     assert again["calibrated"] is False
     assert again["prompt"]["passages"][-1]["passage"]["text"] == "boats float"
+
+
+def test_a_follow_up_is_searched_with_what_it_leans_on_and_the_model_reads_the_turns(make):
+    history = [Turn("Is tea hot?", "yes"), Turn("Do boats float?", "they do")]
+    prompt, *_ = make(template="plain").stream("Why?", PARAMS, k=1, history=history)
+    assert prompt.search_question == "Do boats float? Why?"
+    assert prompt.passages[0].passage.text == "boats float"
+    assert (prompt.question, prompt.history, prompt.turns_left_out) == ("Why?", tuple(history[1:]), 0)
+    assert prompt.text.endswith("Question: Do boats float?\nAnswer: they do\n\nQuestion: Why?\nAnswer:")
+
+
+@pytest.mark.parametrize(("template", "read"), [("plain", 0), ("chat", 2)])
+def test_a_question_that_stands_alone_is_searched_alone(make, template, read):
+    history = [Turn("Is tea hot?", "yes"), Turn("Do boats float?", "they do")]
+    prompt = make(template=template).ask("Who owns the oars?", PARAMS, k=1, history=history).prompt
+    assert prompt.search_question == "Who owns the oars?"
+    assert len(prompt.history) == read, "a chat model reads the whole conversation"
+
+
+def test_a_template_without_passages_searches_nothing(make):
+    answer = make(template="text-translation").ask("Boats float.", PARAMS, history=[Turn("Who?", "Ann")])
+    assert answer.prompt.history == ()
+    assert (answer.prompt.passages, answer.prompt.search_question, answer.abstained) == ((), None, None)
+    assert answer.steps
+    with pytest.raises(InputError, match="ask something"):
+        make(template="text-translation").ask(" ", PARAMS)
+
+
+def test_what_leaves_no_room_or_is_no_text_is_refused(make):
+    with pytest.raises(PromptError, match="max_new_tokens 9000 leaves nothing"):
+        make().ask("Do boats float?", SamplingParams(max_new_tokens=9000))
+    with pytest.raises(InputError, match="not valid text"):
+        make().ask("Why?", PARAMS, history=[Turn("Who?", "\ud800")])

@@ -1,9 +1,15 @@
 """The command `rag`: what it prints, its exit codes, and that it sends nothing anywhere."""
 
+import io
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -112,6 +118,16 @@ def test_ingest_in_part_is_exit_code_3(rag, tmp_path):
         (["ask", "x", "--collection", "none"], 1, "There is no collection 'none'"),
         (["ask", "x", "--collection", "a/b"], 2, "cannot be used"),
         (["ask", "why " * 3000, *FAST], 1, "ask a shorter question"),
+        (["ask", "x", "--template", "/no/such.toml", *FAST[:2]], 2, "cannot be read"),
+        (
+            ["ask", "x", "--examples-file", "/no/such.jsonl", *FAST],
+            2,
+            "The examples file /no/such.jsonl cannot be read",
+        ),
+        (["ask", "x", "--examples", "-1", *FAST], 2, "examples must be between 0 and 20"),
+        (["ask", "x", "--target-language", "{question}", *FAST], 2, "must be the name of a language"),
+        (["ask", "x", *FAST[:4], "--max-new-tokens", "9000"], 1, "leaves nothing of the model's context window"),
+        (["ask", "x", *FAST[:4], "--max-new-tokens", "8150"], 1, "do not fit into 42 tokens"),
         (["documents", "list", "--collection", "none"], 1, "rag ingest PATH"),
         (["ingest", "/no/such/folder"], 2, "check the path"),
         (["ingest", "EMPTY"], 2, "nothing was changed"),
@@ -239,3 +255,108 @@ def test_nothing_that_a_terminal_obeys_is_printed():
     from ui.terminal import printable
 
     assert printable("a\x1b[2Jb\x9bc\td\n船") == "a\ufffd[2Jb\ufffdc\td\n船"
+
+
+def lines(*texts):
+    return io.StringIO("".join(f"{text}\n" for text in texts))
+
+
+def test_chat_reads_lines_and_searches_for_what_a_follow_up_leans_on(rag, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", lines("Who looks after the tool library?", "", "What is his extension?"))
+    code, out, _ = rag("chat", "--json", *FAST)
+    first, second = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert first["prompt"]["search_question"] == "Who looks after the tool library?"
+    assert second["prompt"]["search_question"] == "Who looks after the tool library? What is his extension?"
+    assert second["prompt"]["question"] == "What is his extension?"
+    assert second["prompt"]["history"] == [{"question": "Who looks after the tool library?", "answer": first["text"]}]
+    assert "Tobias Achterberg" in second["prompt"]["text"]
+    monkeypatch.setattr(sys, "stdin", lines("Who looks after the tool library?", "What is his extension?"))
+    assert "searched for: Who looks after the tool library? What is his extension?" in rag("chat", *FAST)[1]
+
+
+def test_a_chat_goes_on_after_a_question_that_fails(rag, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", lines("why " * 3000, "When is high tide?"))
+    code, out, _ = rag("chat", "--json", *FAST)
+    failed, answered = [json.loads(line) for line in out.splitlines()]
+    assert code == 3
+    assert "shorter question" in failed["error"]
+    assert answered["prompt"]["history"] == []
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    code, _, err = rag("chat", *FAST)
+    assert (code, "not valid text" in err) == (2, True)
+
+
+def test_control_c_stops_the_answer_and_the_chat_goes_on(rag, monkeypatch):
+    class Typist:
+        """Types a question, presses Ctrl-C while it is answered, types another."""
+
+        def __init__(self):
+            self.questions = ["When is high tide?\n", "Who is the chair?\n", ""]
+
+        def isatty(self):
+            return False
+
+        def readline(self):
+            if len(self.questions) == 3:
+                threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            return self.questions.pop(0)
+
+    monkeypatch.setattr(sys, "stdin", Typist())
+    long = ["--language-model", "TINY", "--template", "chat", "--max-new-tokens", "7000"]
+    code, out, _ = rag("chat", "--json", "--quiet", *long)
+    first, second = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert first["finish_reason"] == "cancelled"
+    assert len(first["prompt"]["history"]) == 0
+    assert len(second["prompt"]["history"]) + second["prompt"]["turns_left_out"] == 1
+
+
+def test_a_second_control_c_interrupts():
+    from ui.chat import _stoppable
+
+    def press_twice():
+        with _stoppable() as cancelled:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert cancelled.wait(5)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        press_twice()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_own_templates_and_examples_reach_the_prompt(rag, tmp_path):
+    template = tmp_path / "mine.toml"
+    template.write_text('text = """\nSpeak like a sailor.\n\n{passages}\n\nQ: {question}\nA:"""\n')
+    file = EXAMPLES / "questions.jsonl"
+    arguments = ["--template", f"{template}:plain", "--examples-file", file, "--examples", "1", *FAST[:2], *FAST[4:]]
+    code, out, _ = rag("ask", "When is high tide?", "--json", *arguments)
+    text = json.loads(out)["prompt"]["text"]
+    assert code == 0
+    assert "Speak like a sailor.\n\n" in text
+    assert "short of money?\nA: up to three quarters of a membership fee\n\n\t" in text
+    assert text.count("\nA:") == 2
+
+
+def test_templates_are_listed(rag):
+    from rag.templates import TEMPLATES
+
+    assert list(json.loads(rag("config", "templates", "--json")[1])) == list(TEMPLATES)
+    assert all(name in rag("config", "templates")[1] for name in TEMPLATES)
+    assert all(name in rag("ask", "--help")[1] for name in TEMPLATES)
+
+
+def test_a_given_text_is_translated_without_a_search(rag):
+    arguments = ["--template", "text-translation", "--target-language", "French", *FAST[:2], *FAST[4:]]
+    answer = json.loads(rag("ask", "Good morning.", "--json", *arguments)[1])
+    assert (answer["prompt"]["passages"], answer["prompt"]["search_question"]) == ([], None)
+    assert answer["prompt"]["text"].endswith("Text: Good morning.\nIn French:<|end|><|start|>")
+    assert answer["steps"]
+
+
+def test_what_was_left_out_is_said(rag):
+    arguments = ["--template", "plain", "--max-new-tokens", "7600", "--stop", "e", "--passages", "10"]
+    _, out, _ = rag("ask", "When is high tide?", *FAST[:2], "--quiet", *arguments)
+    assert re.search(r"^\d+ of 10 matching passages read", out, re.MULTILINE)

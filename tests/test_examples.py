@@ -10,7 +10,11 @@ from ingest.parsing import parse
 from rag.evaluation.datasets import read_questions
 from tests.conftest import EXAMPLES
 
-ROWS = [json.loads(line) for line in (EXAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
+ROWS = [
+    json.loads(line)
+    for name in ("questions.jsonl", "follow_ups.jsonl")
+    for line in (EXAMPLES / name).read_text(encoding="utf-8").splitlines()
+]
 
 
 def squeezed(text):
@@ -35,6 +39,13 @@ def test_the_answer_stands_in_its_passage(row):
             text = text[starts[page - 1] : [*starts, None][page]]
         assert squeezed(relevant["quote"]) in squeezed(text)
     assert row["answers"][0] in row["relevant"][0]["quote"]
+
+
+def test_two_dozen_second_questions_lean_on_their_first_and_ten_do_not():
+    rows = [row for row in ROWS if "history" in row]
+    assert len(read_questions(EXAMPLES / "follow_ups.jsonl")) == len(rows) == 34
+    assert sum(row["leans"] for row in rows) == 24
+    assert all(set(turn) == {"question", "answer"} for row in rows for turn in row["history"])
 
 
 def test_every_kind_of_document_is_there():

@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from rag.errors import InputError, LockedError, ModelError, RagError, SettingsError
 from rag.settings import NAMES, Settings, load_settings
-from ui import commands, library
+from rag.templates import TEMPLATES
+from ui import chat, commands, library
 
 Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _EXIT_CODES: dict[type[RagError], int] = {SettingsError: 2, InputError: 2, ModelError: 4, LockedError: 5}
@@ -59,10 +60,15 @@ def _parser() -> argparse.ArgumentParser:
         "ask", parents=[place, retrieval, filters, model], help="answer questions from a collection"
     )
     ask.add_argument("questions", nargs="+", metavar="QUESTION")
-    ask.add_argument(
-        "--stop", action="append", default=[], metavar="TEXT", help="end the answer before this text; repeatable"
-    )
     ask.set_defaults(run=commands.ask)
+    talk = actions.add_parser(
+        "chat", parents=[place, retrieval, filters, model], help="a conversation: a line of stdin a question"
+    )
+    talk.set_defaults(run=chat.chat)
+    for answering in (ask, talk):
+        answering.add_argument(
+            "--stop", action="append", default=[], metavar="TEXT", help="end the answer before this text; repeatable"
+        )
 
     search = actions.add_parser("search", parents=[place, retrieval, filters], help="show the passages for a question")
     search.add_argument("question", metavar="QUESTION")
@@ -111,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     config = actions.add_parser("config", help="settings").add_subparsers(required=True, metavar="WHAT")
     show = config.add_parser("show", parents=[place, retrieval, model], help="each setting and where it came from")
     show.set_defaults(run=commands.show_settings)
+    config.add_parser("templates", parents=[place], help="the named forms of prompt").set_defaults(
+        run=commands.list_templates
+    )
     return parser
 
 
@@ -226,7 +235,14 @@ def _filters() -> argparse.ArgumentParser:
 def _language_model() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
     flags.add_argument("--language-model", metavar="MODEL")
-    flags.add_argument("--template", metavar="NAME", help="auto, examples, plain or chat")
+    flags.add_argument(
+        "--template",
+        metavar="NAME",
+        help=f"auto, {', '.join(TEMPLATES)}, or a template file (.toml); NAME:plain and NAME:chat choose the form",
+    )
+    flags.add_argument("--examples-file", metavar="FILE", help="worked examples for the prompt, JSON lines")
+    flags.add_argument("--examples", metavar="N", help="how many of them (default: 3 of a file, all of a template)")
+    flags.add_argument("--target-language", metavar="NAME", help="what the translation templates translate into")
     flags.add_argument("--max-new-tokens", metavar="N")
     flags.add_argument("--min-new-tokens", metavar="N", help="nothing ends the answer before so many")
     flags.add_argument("--temperature", metavar="T", help="0 is greedy")

@@ -27,7 +27,7 @@ def ask(settings: Settings, options: Options) -> int:
     with status(options, "loading the models"):
         assistant = load_assistant(settings)
     if not options.quiet:
-        _print_device(settings, assistant)
+        print_device(settings, assistant)
     for question in options.questions:
         if options.json:
             print_json(terminal.as_data(assistant.ask(question, params, settings.passages, keep)))
@@ -93,7 +93,7 @@ def evaluate_answers(settings: Settings, options: Options) -> int:
     with status(options, "loading the models"):
         assistant = load_assistant(settings)
     if not options.quiet:
-        _print_device(settings, assistant)
+        print_device(settings, assistant)
     with counted(options) as advance:
         result = run_answers(
             assistant,
@@ -114,10 +114,10 @@ def evaluate_answers(settings: Settings, options: Options) -> int:
 
 def web(settings: Settings, options: Options) -> int:
     """`rag ui`: become the Streamlit app, on this machine only unless another address is given."""
-    from rag.prompting import check_template
+    from rag.template_files import read_own
 
     sampling_params(settings, ())  # wrong settings are for the terminal, not for the page
-    check_template(settings.template)
+    read_own(settings.template, settings.examples_file)
     environment = os.environ | {f"RAG_{n.upper()}": str(v) for n in NAMES if (v := getattr(settings, n)) is not None}
     command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
     command += [f"--server.address={options.address}", f"--server.port={options.port}", "--server.headless=true"]
@@ -203,6 +203,20 @@ def show_settings(settings: Settings, options: Options) -> int:
     return 0
 
 
+def list_templates(settings: Settings, options: Options) -> int:
+    """`rag config templates`: the named forms of prompt."""
+    from rag.templates import TEMPLATES
+
+    if options.json:
+        print_json({name: template.text for name, template in TEMPLATES.items()})
+        return 0
+    for name, template in TEMPLATES.items():
+        form = {True: "chat form", False: "plain form", None: "the form that suits the model"}[template.chat]
+        out.print(f"[bold]{name}[/bold]  ({form}, {len(template.examples)} worked examples)")
+        out.print("".join(f"    {line}\n" for line in template.text.splitlines()), markup=False)
+    return 0
+
+
 def _judges(settings: Settings, mode: str) -> "tuple[Embedder | None, Reranker | None]":
     """The models that a search needs: words need none, and torch takes seconds to load."""
     if mode == "lexical" and settings.rerank == "none":
@@ -246,7 +260,8 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-def _print_device(settings: Settings, assistant: "Assistant") -> None:
+def print_device(settings: Settings, assistant: "Assistant") -> None:
+    """Say which model answers, and where it runs."""
     err.print(
         f"language model {settings.language_model} on {assistant.generator.model.device}", markup=False, style="dim"
     )

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
-from rag.assistant import Assistant, load_embedder, load_language_model, load_reranker, open_collection
+from rag.assistant import (
+    Assistant,
+    load_embedder,
+    load_language_model,
+    load_reranker,
+    load_template,
+    open_collection,
+)
 from rag.embedding import Embedder
 from rag.generation import LocalGenerator
 from rag.retrieval import Reranker
@@ -40,7 +47,7 @@ def assistant(collection: str) -> Assistant:
         loaded.embedder,
         loaded.generator,
         chosen.language_model,
-        chosen.template,
+        load_template(chosen, loaded.generator),
         loaded.reranker,
         chosen.join,
     )

@@ -43,15 +43,30 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def show_answer(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> None:
+def show_answer(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> Answer:
     """Print an answer as it is written, then its sources and its tokens."""
+    return last(_shown(console, events))
+
+
+def last(events: Iterator[Prompt | TokenStep | Answer]) -> Answer:
+    """The answer that a stream ends with."""
+    *_, answer = events
+    if not isinstance(answer, Answer):
+        raise TypeError("a stream ends with its answer")
+    return answer
+
+
+def _shown(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> Iterator[Prompt | TokenStep | Answer]:
     for event in events:
         if isinstance(event, Prompt):
             console.print(Text(f"\n{printable(event.question)}", style="bold"))
+            if event.search_question not in (None, event.question):
+                console.print(f"searched for: {printable(event.search_question or '')}", style="dim", markup=False)
         elif isinstance(event, TokenStep):
             console.print(Text(printable(event.text), style=_style(event.logprob)), end="")
         else:
             _show_end(console, event)
+        yield event
 
 
 def _show_end(console: Console, answer: Answer) -> None:
@@ -59,11 +74,11 @@ def _show_end(console: Console, answer: Answer) -> None:
     if answer.abstained:
         console.print(f"Not answered: {answer.abstained}.")
     console.print(UNCALIBRATED, style="dim")
-    console.print("\nSources", style="bold")
-    show_passages(console, best_first(answer.prompt.passages))
-    if answer.prompt.left_out:
-        read = len(answer.prompt.passages)
-        console.print(f"{read} of {read + len(answer.prompt.left_out)} matching passages fit into the prompt.")
+    if answer.prompt.passages:
+        console.print("\nSources", style="bold")
+        show_passages(console, best_first(answer.prompt.passages))
+    for sentence in left_out(answer.prompt):
+        console.print(sentence)
     if answer.steps:
         console.print("\nTokens", style="bold")
         console.print(_token_table(answer.steps))
@@ -72,6 +87,19 @@ def _show_end(console: Console, answer: Answer) -> None:
             f"first token after {answer.timings.first_token:.1f} s, all after {answer.timings.total:.1f} s",
             style="dim",
         )
+
+
+def left_out(prompt: Prompt) -> list[str]:
+    """What was found or said before, but was not read for want of room, as sentences."""
+    sentences = []
+    read, found = len(prompt.passages), len(prompt.passages) + len(prompt.left_out)
+    cut = ", one of them only in part" if any(p.read is not None for p in prompt.passages) else ""
+    if found > read or cut:
+        sentences.append(f"{read} of {found} matching passages read{cut}.")
+    if prompt.turns_left_out:
+        turns = len(prompt.history)
+        sentences.append(f"{turns} of {turns + prompt.turns_left_out} earlier turns read.")
+    return sentences
 
 
 def best_first(passages: Sequence[RetrievedPassage]) -> list[RetrievedPassage]:
@@ -89,7 +117,8 @@ def show_passages(console: Console, passages: Sequence[RetrievedPassage]) -> Non
         console.print(f"    {scores(retrieved)}", style="dim", markup=False)
         for note in notes(retrieved):
             console.print(f"    {printable(note)}", style="yellow", markup=False)
-        console.print(f"    {printable(' '.join(passage.text.split()))}", markup=False)
+        text = " ".join(passage.text[: retrieved.read].split()) + ("" if retrieved.read is None else " ...")
+        console.print(f"    {printable(text)}", markup=False)
 
 
 def scores(retrieved: RetrievedPassage) -> str:
@@ -106,6 +135,9 @@ def notes(retrieved: RetrievedPassage) -> list[str]:
     if retrieved.newest is not None:
         which = "the newest of several versions" if retrieved.newest else "an older version; a newer one differs"
         found.append(f"{which} ({retrieved.passage.date})")
+    if retrieved.read is not None:
+        size = len(retrieved.passage.text)
+        found.append(f"cut for want of room: the model read the first {retrieved.read} of {size} characters")
     if retrieved.copies:
         found.append(f"nearly the same in: {', '.join(retrieved.copies)}")
     return found

@@ -8,6 +8,7 @@ RUN/
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def _manifest(assistant: Assistant, data: Path, params: SamplingParams, k: int) 
         "data": {"name": data.name, "sha256": fingerprint(data)},
         "collection": {"contents": catalog.fingerprint(), "embedder": catalog.meta("embedder_weights_sha256")},
         "language_model": assistant.language_model,
-        "template": assistant.template,
+        "template": asdict(assistant.template),
         "passages": k,
         "rerank": assistant.reranker.name if assistant.reranker else None,
         "join": assistant.join,

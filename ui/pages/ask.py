@@ -10,7 +10,7 @@ from rag.errors import RagError
 from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, TokenStep
 from ui import resources
 from ui.commands import sampling_params
-from ui.terminal import UNCALIBRATED, best_first, notes, scores
+from ui.terminal import UNCALIBRATED, best_first, left_out, notes, scores
 from ui.token_view import tokens_html
 
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
@@ -153,11 +153,10 @@ def _explain(answer: Answer) -> None:
 
 def _sources(answer: Answer) -> None:
     """The passages that the model read, best first."""
-    read, left_out = best_first(answer.prompt.passages), answer.prompt.left_out
     st.subheader("Sources")
-    if left_out:
-        st.caption(f"{len(read)} of {len(read) + len(left_out)} matching passages fit into the prompt.")
-    for retrieved in read:
+    for sentence in left_out(answer.prompt):
+        st.caption(sentence)
+    for retrieved in best_first(answer.prompt.passages):
         with st.container(border=True):
             _source(retrieved)
 
