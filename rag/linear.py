@@ -4,18 +4,20 @@ Knows weights and activations, nothing of models.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 Linear = Callable[[Tensor], Tensor]  # float32 (..., in) -> (..., out)
-_WIDE = (
-    4  # outputs to an input from which on a packed weight is as fast with one row and up to twice as fast with eight
-)
+# Outputs to an input from which on a packed weight is as fast with one row, and up to twice as fast with eight.
+_WIDE = 4
+_FULL, _SAFE = 127, 63  # levels of 8 bits, and of 7: without VNNI the CPU adds pairs of products in 16 bits
+_REST = 254  # levels of what rounding left over, at most half a level on each side
 
 
-def float_linear(linear: nn.Linear) -> Linear:
+def float_linear(linear: nn.Linear, fine: bool) -> Linear:
     """A layer in its own precision; of float32 on a CPU, wide ones are packed into the layout that oneDNN likes."""
     weight = linear.weight.detach()
     bias = None if linear.bias is None else linear.bias.detach()
@@ -27,9 +29,9 @@ def float_linear(linear: nn.Linear) -> Linear:
     return lambda rows: multiply(rows, packed, bias, "none", [], "")
 
 
-def int8_linear(linear: nn.Linear) -> Linear:
+def int8_linear(linear: nn.Linear, fine: bool) -> Linear:
     """A layer in 8-bit integers; without the bookkeeping of a module, which takes as long as a small product."""
-    return Int8Linear(linear).forward
+    return Int8Linear(linear, _weight_levels(), fine).forward
 
 
 def _has_onednn() -> bool:
@@ -39,40 +41,61 @@ def _has_onednn() -> bool:
 class Int8Linear(nn.Module):
     """A linear layer in int8, quantised as in ZeroQuant (Yao et al. 2022): weights by output, activations by token.
 
-    With a scale for each token, not one for the whole batch, no row coarsens the others of its batch.
+    With a scale for each token, not one for the whole batch, no row coarsens the others of its batch. `fine` gives
+    activations 15 bits, as two rows of 8: what the first row's rounding left over is the second. With few rows, where
+    the weights' way from memory takes the time, that costs nearly nothing.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
-        """Take over the weights (out, in) and the bias of a layer."""
+    def __init__(self, linear: nn.Linear, weight_levels: int = _SAFE, fine: bool = False) -> None:
+        """Take over the weights (out, in) and the bias of a layer; `weight_levels` on each side of 0."""
         super().__init__()
         weight = linear.weight.detach()
-        # 7 bits: without VNNI the CPU adds pairs of products in 16 bits, and with 8 they overflow unnoticed.
-        self.scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / 63
+        self.scale = weight.abs().amax(dim=1).clamp_(min=1e-12) / weight_levels
         levels = (weight / self.scale[:, None]).round_().to(torch.int8)
         self.packed = _has_onednn()
         self.weight = torch.ops.onednn.qlinear_prepack(levels, None) if self.packed else levels.t()
         self.zeros = torch.zeros(len(levels), dtype=torch.int)
         self.bias = linear.bias
+        self.fine = fine
 
     def forward(self, activations: Tensor) -> Tensor:
         """(..., in) -> (..., out), both float32."""
         rows = activations.flatten(0, -2)
-        scale = torch.linalg.vector_norm(rows, torch.inf, -1, keepdim=True).div_(127).clamp_(min=1e-12)
-        # Laid out anew: of a single row with an odd stride the product would be nonsense (pytorch issue 195066).
-        levels = rows.div(scale).round_().to(torch.int8, memory_format=torch.contiguous_format)
-        product = self._product(levels).mul_(scale)
+        scale = rows.abs().amax(-1, keepdim=True).div_(127).clamp_(min=1e-12)
+        exact = rows / scale
+        levels = exact.round()
+        if self.fine:
+            rest = exact.sub_(levels).mul_(_REST).round_()
+            coarse, rest = self._product(torch.cat([levels, rest])).chunk(2)
+            product = coarse.add_(rest, alpha=1 / _REST)
+        else:
+            product = self._product(levels)
+        product.mul_(scale)
         if self.bias is not None:
             product += self.bias
         return product.view(*activations.shape[:-1], -1)
 
     def _product(self, levels: Tensor) -> Tensor:
-        """Int8 (n, in) times the weights and their scales, float32 (n, out)."""
+        """Whole numbers (n, in) times the weights and their scales, float32 (n, out)."""
+        # Laid out anew: of a single row with an odd stride the product would be nonsense (pytorch issue 195066).
+        levels = levels.to(torch.int8, memory_format=torch.contiguous_format)
         if not self.packed:
             return torch._int_mm(levels, self.weight).float().mul_(self.scale)
         scaled: Tensor = torch.ops.onednn.qlinear_pointwise(
             levels, 1.0, 0, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
         return scaled
+
+
+@cache
+def _weight_levels() -> int:
+    """127 where this CPU adds products of 8 bits without overflow, as it does with VNNI; asked of the CPU itself."""
+    ones = nn.Linear(64, 2, bias=False)
+    nn.init.constant_(ones.weight, 1.0)
+    given = torch.ones(2, 64)
+    with torch.inference_mode():
+        exact = torch.allclose(Int8Linear(ones, _FULL)(given), ones(given), rtol=1e-3)
+    return _FULL if exact else _SAFE
 
 
 def quantise(model: nn.Module) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from rag.kv_cache import KVCache, Reading
 from rag.linear import Linear
 
+MakeLinear = Callable[[nn.Linear, bool], Linear]  # the layer, and whether its inputs need more than 8 bits
 _KINDS = frozenset(["llama", "mistral", "qwen2"])
 _FEW = 16  # new tokens up to which the heads that share a key are treated as more tokens of one head
 
@@ -28,7 +29,7 @@ def fits(config: Any) -> bool:
 class LlamaForward:
     """A loaded transformers model of the shape, as a function from token ids to logits."""
 
-    def __init__(self, model: Any, linear: Callable[[nn.Linear], Linear]) -> None:
+    def __init__(self, model: Any, linear: MakeLinear) -> None:
         """Take the weights out of the model, which is of no use afterwards, and join what is computed together.
 
         `linear` makes a layer's product, in float or in int8.
@@ -38,7 +39,7 @@ class LlamaForward:
         self._rotary = model.model.rotary_emb
         self._layers = [_Layer(layer, linear) for layer in model.model.layers]
         self._norm = model.model.norm.weight.detach()
-        self._head = linear(model.lm_head)
+        self._head = linear(model.lm_head, True)
         self._eps = float(config.rms_norm_eps)
         self._heads, self._kv_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
         self._head_size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
@@ -65,7 +66,7 @@ class LlamaForward:
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, at: Reading) -> Tensor:
         """Queries (rows, heads, n, head size) over what was read -> (rows * n, heads * head size)."""
         shared = self._heads // self._kv_heads
-        if at.n > _FEW or at.causal:
+        if at.n == 1 or at.n > _FEW or at.causal:
             mixed = functional.scaled_dot_product_attention(
                 queries, keys, values, attn_mask=at.mask, is_causal=at.causal, enable_gqa=shared > 1
             )
@@ -80,14 +81,14 @@ class LlamaForward:
 class _Layer:
     """One layer's weights."""
 
-    def __init__(self, layer: Any, linear: Callable[[nn.Linear], Linear]) -> None:
+    def __init__(self, layer: Any, linear: MakeLinear) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.norm = layer.input_layernorm.weight.detach()
-        self.qkv = linear(_joined(attention.q_proj, attention.k_proj, attention.v_proj))
-        self.out = linear(attention.o_proj)
+        self.qkv = linear(_joined(attention.q_proj, attention.k_proj, attention.v_proj), True)
+        self.out = linear(attention.o_proj, False)  # a mean of values: no channel stands out
         self.mlp_norm = layer.post_attention_layernorm.weight.detach()
-        self.gate_up = linear(_joined(mlp.gate_proj, mlp.up_proj))
-        self.down = linear(mlp.down_proj)
+        self.gate_up = linear(_joined(mlp.gate_proj, mlp.up_proj), True)
+        self.down = linear(mlp.down_proj, True)
 
 
 def _joined(*parts: nn.Linear) -> nn.Linear:
