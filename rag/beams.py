@@ -36,6 +36,7 @@ def beam_search(
     beams: list[_Beam] = [([], 0.0)]
     finished: list[_Beam] = []
     rows = logits[None]
+    n_candidates = n_beams * max(2, 1 + len(model.end_tokens))  # so that n_beams of them go on, whatever ends
 
     def score(beam: _Beam) -> float:
         return beam[1] / float(len(beam[0]) ** length_penalty)
@@ -43,7 +44,7 @@ def beam_search(
     for n in range(1, limit + 1):
         parents: list[int] = []
         grown: list[_Beam] = []
-        for place, (parent, token_id, total) in enumerate(_best(rows, beams, 2 * n_beams)):
+        for place, (parent, token_id, total) in enumerate(_best(rows, beams, n_candidates)):
             beam = ([*beams[parent][0], token_id], total)
             if token_id in model.end_tokens:
                 finished += [beam] if place < n_beams else []

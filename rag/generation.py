@@ -75,8 +75,7 @@ class LocalGenerator:
         is kept is not computed again while it is remembered. Raises `PromptError`, `GenerationError`.
         """
         answer = self._answer(0, prompt_ids, params)
-        for step in answer.begin_with(kept, forced):
-            yield step
+        yield from answer.begin_with(kept, forced)
         for _, step in self._run([answer], cancelled):
             yield step
 
@@ -144,11 +143,11 @@ class LocalGenerator:
         lookup = PromptLookup(answers[0].read_first, self.model.draft_cost) if self._may_draft(answers) else None
         draft: list[int] = []
         while answers:
-            stopping = cancelled is not None and cancelled.is_set()
             kept = 0
             for n in reversed(range(len(answers))):
                 answer = answers[n]
                 for at, logits in enumerate(rows[n]):  # one, and one more for each token of the draft
+                    stopping = cancelled is not None and cancelled.is_set()
                     yield from ((answer.number, step) for step in answer.take(logits, stopping))
                     if answer.ended or at == len(draft) or answer.written[-1] != draft[at]:
                         break

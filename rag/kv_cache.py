@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 64  # tokens by which a cache grows at least
+_MOST = 16  # requests that are remembered, so that short ones do not go on filling the memory for hundreds of requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Reading:
 class KVCache:
     """Rows of token ids and, for each layer, their keys and values (rows, heads, capacity, head size), from the left.
 
-    What lies behind a row's last token is rubbish that a mask hides. Not safe for two threads at once.
+    A mask hides what lies behind a row's last token; it must be finite all the same: zero times NaN is NaN. Not safe
+    for two threads at once.
     """
 
     def __init__(self, layers: int, rows: int, device: str) -> None:
@@ -79,7 +81,7 @@ class KVCache:
         capacity = -(-(end + end // 8) // _BLOCK) * _BLOCK
         held = self._keys, self._values
         self._keys, self._values = (
-            new.new_empty((self._layers, len(self.tokens), new.shape[1], capacity, new.shape[3]))
+            new.new_zeros((self._layers, len(self.tokens), new.shape[1], capacity, new.shape[3]))
             for new in (keys, values)
         )
         if held[0].numel():
@@ -142,7 +144,7 @@ def shared_prefix(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 class PrefixStore:
-    """The caches of recent requests, within a number of bytes; the least recently used goes first. Thread-safe."""
+    """The caches of the last 16 requests, within a number of bytes; the least recently used goes first. Thread-safe."""
 
     def __init__(self, max_bytes: int) -> None:
         """Hold nothing yet; `max_bytes` 0 holds nothing ever."""
@@ -154,7 +156,8 @@ class PrefixStore:
         """Give an empty row as many of these first tokens as are held."""
         ids = list(ids)
         with self._lock:
-            best = max(self._held, key=lambda held: shared_prefix(held.tokens[0], ids), default=None)
+            # The latest of equals: a prompt that shares nothing must not keep the oldest alive.
+            best = max(reversed(self._held), key=lambda held: shared_prefix(held.tokens[0], ids), default=None)
             if best is None:
                 return
             self._held.remove(best)
@@ -163,9 +166,11 @@ class PrefixStore:
 
     def put(self, cache: KVCache) -> None:
         """Hold a cache of one row, which its owner gives away; what it continues is no longer needed."""
+        if cache.nbytes > self._max_bytes:
+            return  # it would drive out all others and then itself
         tokens = cache.tokens[0]
         with self._lock:
             self._held = [held for held in self._held if held.tokens[0] != tokens[: len(held.tokens[0])]]
             self._held.append(cache)
-            while self._held and sum(held.nbytes for held in self._held) > self._max_bytes:
+            while len(self._held) > _MOST or sum(held.nbytes for held in self._held) > self._max_bytes:
                 self._held.pop(0)

@@ -6,6 +6,8 @@ P(next token | tokens so far) and nothing more: drawing a token is for `generati
 import contextlib
 import io
 import logging
+import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from rag.llama import LlamaForward, fits
 _SLOT = "\x00content\x00"
 # What one more token in a step costs, as a share of a step with one (docs/benchmarks.md).
 _DRAFT_COST = {"float32": 0.1, "int8": 0.06, "other": 0.02}
+_RECURRENT = "A model with recurrent or chunked layers cannot be looked into token by token; choose another."
 Forward = Callable[[Tensor, KVCache, Reading, int], Tensor]  # ids (rows, n) -> logits (rows, keep, V)
 
 
@@ -51,10 +54,13 @@ class LanguageModel:
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"The language model in {folder} cannot be loaded ({error}); choose another.") from error
         self.device = device
+        if getattr(model, "_is_stateful", False):
+            raise ModelError(_RECURRENT)
         self.context_window = _context_window(config, self.tokenizer)
         self.end_tokens = self._end_tokens(model.generation_config.eos_token_id)
         self.draft_cost = _DRAFT_COST[precision] if device == "cpu" else _DRAFT_COST["other"]
         self._layers = int(config.num_hidden_layers)
+        self._encoding = threading.Lock()
         self._forward = _forward(model.to(device).eval(), precision)
 
     def _end_tokens(self, listed: Any) -> frozenset[int]:
@@ -65,9 +71,10 @@ class LanguageModel:
 
     def encode(self, text: str, trusted: bool) -> list[int]:
         """Token ids of a text; in text that is not trusted, the names of special tokens are plain text."""
-        ids: list[int] = self.tokenizer.encode(
-            text, add_special_tokens=False, split_special_tokens=not trusted, verbose=False
-        )
+        with self._encoding:  # the tokenizer keeps `split_special_tokens` as a state that all threads share
+            ids: list[int] = self.tokenizer.encode(
+                text, add_special_tokens=False, split_special_tokens=not trusted, verbose=False
+            )
         return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -111,6 +118,11 @@ class LanguageModel:
             raise GenerationError(
                 "There is not enough memory to read on; use fewer passages, a smaller batch or a smaller model."
             ) from error
+        if not math.isfinite(highest := float(logits.max())):  # NaN too comes out highest
+            raise GenerationError(
+                f"The language model's highest logit is {highest:g}, not a number to go on with; check the model with "
+                "`rag models verify`, or take another one."
+            )
         cache.commit(ids, first)
         return logits
 
@@ -120,20 +132,19 @@ def _context_window(config: Any, tokenizer: Any) -> int:
     window = int(getattr(config, "max_position_embeddings", 0) or tokenizer.model_max_length)
     layers = getattr(config, "layer_types", None) or ()
     if any(kind not in ("full_attention", "sliding_attention") for kind in layers):
-        raise ModelError(
-            "A model with recurrent or chunked layers cannot be looked into token by token; choose another."
-        )
+        raise ModelError(_RECURRENT)
     sliding = getattr(config, "sliding_window", None)
-    looks_back = "sliding_attention" in layers or (not layers and sliding and config.model_type == "mistral")
-    return min(window, int(sliding)) if looks_back and sliding else window
+    return min(window, int(sliding)) if sliding and ("sliding_attention" in layers or not layers) else window
 
 
 def _forward(model: Any, precision: str) -> Forward:
     """The model as a function: our own pass where it is of Llama's shape, else transformers'."""
     if fits(model.config):
         return LlamaForward(model, int8_linear if precision == "int8" else float_linear)
-    if precision == "int8":
-        quantise(model)
+    if precision == "int8" and quantise(model) < 0.5:
+        raise ModelError(
+            f"Most of a {model.config.model_type} model's weights are in layers that have no int8 form; use float32."
+        )
     return partial(_by_transformers, model)
 
 

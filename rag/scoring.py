@@ -1,7 +1,7 @@
 """Given tokens -> their log-probabilities under the model: the chain rule, and what follows from it.
 
-All rows are read one after the other in one cache, in the order of their tokens, so what two of them begin with is read
-once: a walk through the tree of their prefixes. Nothing is drawn here.
+All rows are read one after the other in one cache, in the order of their tokens, so what the prompts of two of them
+begin with is read once: a walk through the tree of their prefixes. Nothing is drawn here.
 """
 
 import math
@@ -69,7 +69,8 @@ def choose(
     """How probable each option is as what follows a prompt, in the order given. Raises `PromptError`.
 
     As lm-evaluation-harness defines it: prompt and option are encoded together, since a token can span the join; blanks
-    at the prompt's end belong to the option; the sum, and the sum by the option's bytes.
+    at the prompt's end belong to the option; the sum, and the sum by the option's bytes. An option that is swallowed by
+    a token which spans the join is encoded apart: there the harness gives up.
     """
     if not all(options):
         raise PromptError("An option is empty; every option needs a text.")
@@ -86,8 +87,9 @@ def _joined(model: LanguageModel, prompt_ids: Sequence[int], option: str) -> tup
         if model.encode(text, False) == ids[-n:]:
             context = text.rstrip()
             before = model.encode(context, False)
-            whole = model.encode(text + option, False)
-            return [*ids[:-n], *whole[: len(before)]], whole[len(before) :]
+            if rest := model.encode(text + option, False)[len(before) :]:
+                return [*ids[:-n], *before], rest
+            break  # one token holds the prompt's end and the option
     return ids, model.encode(option, False)
 
 

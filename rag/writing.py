@@ -53,17 +53,23 @@ class Writing:
         """How many tokens may still come."""
         return self._limit - len(self.written)
 
-    def begin_with(self, kept: Sequence[TokenStep], forced: int) -> Iterator[TokenStep]:
-        """Take over steps of another answer, and the token that comes next; yields what of them can be shown."""
+    def begin_with(self, kept: Sequence[TokenStep], forced: int) -> list[TokenStep]:
+        """Take over steps of another answer, and the token that comes next; returns what of them can be shown."""
         if len(kept) >= self._limit:
             raise PromptError(
                 f"An answer of {self._limit} tokens cannot branch after {len(kept)}; raise max_new_tokens."
             )
         self._forced = forced
         torch.rand(len(kept), generator=self._random, dtype=torch.float64)  # the numbers that they were drawn with
+        shown: list[TokenStep] = []
         for step in kept:
             self.read_first.append(step.token_id)
-            yield from self._show(step, None)
+            shown += self._show(step, None)
+            if self.ended or step.token_id in self._model.end_tokens:
+                raise PromptError(
+                    "An answer cannot branch behind its end; keep fewer tokens, or change where it stops."
+                )
+        return shown
 
     def take(self, logits: Tensor, cancelled: bool = False) -> Iterator[TokenStep]:
         """Draw the next token from raw logits (V,) and yield the steps whose text is now certain."""
