@@ -16,19 +16,20 @@ from rag.evaluation.metrics import exact_match, f1
 from rag.generation import LocalGenerator
 from rag.language_model import LanguageModel, convert_gguf
 from rag.models import resolve_language_model
-from rag.prompting import build_prompt, choose_template
+from rag.prompting import build_prompt
 from rag.schema import Passage, RetrievedPassage, SamplingParams
 from rag.settings import default_home
+from rag.templates import choose_template
 
 BATCH = 8
-TEMPLATE = "examples"
+TEMPLATE = choose_template("examples", None, False)
 
 
 def answers(generator, rows, file, n):
     """Answer the first n rows that the file has no line for yet; all lines."""
     done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     model = generator.model
-    params = SamplingParams(max_new_tokens=32, stop=choose_template(TEMPLATE, None).stop, alternatives=0)
+    params = SamplingParams(max_new_tokens=32, stop=TEMPLATE.stops, alternatives=0)
     with file.open("a", encoding="utf-8") as out:
         for start in range(len(done), min(n, len(rows)), BATCH):
             block = rows[start : start + BATCH]
