@@ -182,7 +182,7 @@ def load_embedder(settings: Settings) -> Embedder:
 def load_language_model(settings: Settings) -> LocalGenerator:
     """The sampling loop over the language model that the settings name, on their device. Raises `ModelError`."""
     folder = resolve_language_model(settings.language_model, settings.models_dir, convert_gguf)
-    return LocalGenerator(LanguageModel(folder, choose_device(settings.device)))
+    return LocalGenerator(LanguageModel(folder, choose_device(settings.device), settings.language_model_precision))
 
 
 def load_reranker(settings: Settings, generator: LocalGenerator | None = None) -> Reranker | None:

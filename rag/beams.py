@@ -4,6 +4,7 @@ Knows a model, a cache and logits; prompts are for `generation`.
 """
 
 import threading
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -23,12 +24,13 @@ def beam_search(
     limit: int,
     length_penalty: float,
     cancelled: threading.Event | None,
+    ends: Callable[[str], bool],
 ) -> list[Hypothesis]:
     """Up to `n_beams` hypotheses of at most `limit` tokens, best score first.
 
-    The cache has a row for each beam, the prompt in row 0; `logits` (V,) are those after it. A score is the summed
-    log-probability / tokens ** length_penalty (Graves 2012; Sutskever et al. 2014). It ends where no beam can still
-    beat the worst of `n_beams` finished ones.
+    The cache has a row for each beam, the prompt in row 0; `logits` (V,) are those after it. `ends` tells a text that
+    is complete without an end token. A score is the summed log-probability / tokens ** length_penalty (Graves 2012;
+    Sutskever et al. 2014). It ends where no beam can still beat the worst of `n_beams` finished ones.
     """
     start = len(cache.tokens[0])
     for row in range(1, n_beams):
@@ -46,7 +48,7 @@ def beam_search(
         grown: list[_Beam] = []
         for place, (parent, token_id, total) in enumerate(_best(rows, beams, n_candidates)):
             beam = ([*beams[parent][0], token_id], total)
-            if token_id in model.end_tokens:
+            if token_id in model.end_tokens or ends(model.decode(beam[0])):
                 finished += [beam] if place < n_beams else []
             elif len(grown) < n_beams:
                 parents.append(parent)

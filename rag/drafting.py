@@ -27,7 +27,7 @@ class PromptLookup:
         self._cost = cost
         self._kept = {n: _PRIOR * belief for n, belief in _BELIEFS.items()}
         self._tried = dict.fromkeys(_BELIEFS, _PRIOR)
-        self._context = 0  # tokens that agreed at the last proposal
+        self._context = 0  # tokens that agreed at the last proposal; 0 where there was none
         self.extend(token_ids)
 
     def extend(self, token_ids: Sequence[int]) -> None:
@@ -42,15 +42,17 @@ class PromptLookup:
         for n in range(min(_LONGEST, len(self._ids)), 0, -1):
             at = self._after.get(tuple(self._ids[-n:]))
             if at is not None:
-                self._context = n
-                return self._ids[at : at + min(self._best_length(self._kept[n] / self._tried[n]), room)]
+                length = min(self._best_length(self._kept[n] / self._tried[n]), room)
+                self._context = n if length > 0 else 0
+                return self._ids[at : at + max(length, 0)]
         return []
 
     def learn(self, proposed: int, kept: int) -> None:
         """How many of the last proposal's tokens were drawn."""
-        if proposed:
+        if self._context:
             self._kept[self._context] += kept
             self._tried[self._context] += min(kept + 1, proposed)
+            self._context = 0
 
     def _best_length(self, belief: float) -> int:
         """The length with the most expected tokens for its time; 0 where none beats a plain step."""

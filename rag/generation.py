@@ -10,9 +10,9 @@ is not read again (`kv_cache`), and drafts let several tokens be verified at onc
 
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,11 @@ from rag.errors import PromptError
 from rag.kv_cache import KVCache, PrefixStore, shared_prefix
 from rag.language_model import LanguageModel
 from rag.schema import Choice, Hypothesis, SamplingParams, TokenStep
+from rag.stopping import stops
 from rag.writing import Writing
 
 _CHUNK = 512  # tokens of a prompt that are read at once, so that a cancellation is heard in between
+_AHEAD = 32  # known tokens that are read at once
 _PREFIX_BYTES = 256 * 2**20
 
 
@@ -59,7 +61,11 @@ class LocalGenerator:
     ) -> Iterator[tuple[int, TokenStep]]:
         """As `stream`, for several prompts at once: each step with its prompt's number. A finished row leaves."""
         answers = [self._answer(n, *row) for n, row in enumerate(zip(prompts, params, strict=True))]
-        return self._run(answers, cancelled)
+        searched = [answer for answer in answers if answer.params.beams > 1]
+        for answer in searched:
+            yield from self._search(answer, cancelled)
+        if drawn := [answer for answer in answers if answer.params.beams == 1]:
+            yield from self._run(drawn, cancelled)
 
     def from_prefix(
         self,
@@ -86,15 +92,19 @@ class LocalGenerator:
         max_new_tokens: int,
         length_penalty: float = 1.0,
         cancelled: threading.Event | None = None,
+        ends: Callable[[str], bool] = lambda text: False,
     ) -> list[Hypothesis]:
-        """The most probable answers that a beam search finds, best first. Raises `PromptError`, `GenerationError`."""
+        """The most probable answers that a beam search finds, best first. Raises `PromptError`, `GenerationError`.
+
+        An answer ends with an end token, after `max_new_tokens`, or where `ends` says so of its text.
+        """
         room = self._room(prompt_ids)
         cache = self.model.new_cache(n_beams)
         logits = self._read_prompt(cache, 0, prompt_ids, cancelled)
         if logits is None:
             return []
         limit = min(max_new_tokens, room)
-        return beam_search(self.model, cache, logits, n_beams, limit, length_penalty, cancelled)
+        return beam_search(self.model, cache, logits, n_beams, limit, length_penalty, cancelled, ends)
 
     def score(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[npt.NDArray[np.float32]]:
         """Raw log-probabilities (n,) of given tokens after a prompt, for each row, in nats. Raises `PromptError`."""
@@ -115,6 +125,17 @@ class LocalGenerator:
         assert logits is not None  # noqa: S101 - nothing can cancel it
         distribution: npt.NDArray[np.float32] = logits.log_softmax(-1).numpy()
         return distribution
+
+    def _search(self, answer: Writing, cancelled: threading.Event | None) -> Iterator[tuple[int, TokenStep]]:
+        """The best answer of a beam search, its steps as the model saw them."""
+        params = answer.params
+        ends = partial(stops, stop=params.stop, at_sentence_end=params.stop_at_sentence_end)
+        found = self.beam(
+            answer.read_first, params.beams, params.max_new_tokens, params.length_penalty, cancelled, ends
+        )
+        if found:
+            answer.coming = list(found[0].token_ids)
+            yield from self._run([answer], cancelled)
 
     def _answer(self, number: int, prompt_ids: Sequence[int], params: SamplingParams) -> Writing:
         if params.seed is None:
@@ -170,7 +191,7 @@ class LocalGenerator:
         cache.crop(0, len(cache.tokens[0]) - len(draft) + kept)
         lookup.learn(len(draft), kept)
         lookup.extend(answer.written[-kept - 1 :])
-        draft = lookup.propose(answer.left - 1)
+        draft = answer.coming[:_AHEAD] or lookup.propose(answer.left - 1)
         return list(self.model.read([[answer.written[-1], *draft]], cache, keep=1 + len(draft))), draft
 
     def _may_draft(self, answers: list[Writing]) -> bool:

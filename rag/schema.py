@@ -138,6 +138,8 @@ class SamplingParams:
     no_repeat_ngram: int = 0  # length of what may not come twice; 0 lets everything
     penalties_read_prompt: bool = False  # these two count the prompt's tokens too; they punish quoting passages then
     logit_bias: tuple[tuple[int, float], ...] = ()  # (token id, what is added to its logit); minus infinity bans it
+    beams: int = 1  # above 1 a beam search writes the answer: nothing is drawn, and no other control counts
+    length_penalty: float = 1.0  # of the beam search: above 0 prefers long answers
     seed: int | None = None  # None draws one; the answer records it
     stop: tuple[str, ...] = ()
     stop_at_sentence_end: bool = False
@@ -159,6 +161,10 @@ class SamplingParams:
                 token_id >= 0 and value < float("inf") for token_id, value in self.logit_bias
             ),
             "logit_bias must name a token only once": len(dict(self.logit_bias)) == len(self.logit_bias),
+            "beams must be at least 1": self.beams >= 1,
+            "length_penalty must be a number": abs(self.length_penalty) < float("inf"),
+            "beams draw nothing and take no other control than stops and max_new_tokens": self.beams == 1
+            or not self._controls(),
             "seed must be between 0 and 2**53 - 1": self.seed is None or 0 <= self.seed < 2**53,
             "stop strings must not be empty": all(self.stop),
             "alternatives must be 0 or more": self.alternatives >= 0,
@@ -166,6 +172,11 @@ class SamplingParams:
         for sentence, holds in checks.items():
             if not holds:
                 raise ValueError(sentence)
+
+    def _controls(self) -> bool:
+        """Whether anything shapes the distribution that a token is drawn from."""
+        shaped = (self.temperature, self.repetition_penalty != 1, self.no_repeat_ngram, self.logit_bias)
+        return any(shaped) or self.min_new_tokens > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Settings:
     embedder: str = "embedded"
     embedder_precision: str = "float32"
     language_model: str = "embedded"
+    language_model_precision: str = "float32"
     device: str = "auto"
     passages: int = 3
     rerank: str = "none"
@@ -53,6 +54,8 @@ class Settings:
     no_repeat_ngram: int = 0
     penalties_read_prompt: bool = False
     logit_bias: str = ""  # ID:VALUE,ID:VALUE
+    beams: int = 1
+    length_penalty: float = 1.0
     seed: int | None = None
     stop_at_sentence_end: bool = False
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -136,8 +139,9 @@ def _validate(settings: Settings) -> None:
         raise SettingsError(
             f"Collection name {name!r} cannot be used; take up to 100 letters, digits, '-', '_' and '.'."
         )
-    if settings.embedder_precision not in ("float32", "int8"):
-        raise SettingsError(f"embedder_precision must be float32 or int8, not {settings.embedder_precision!r}.")
+    for part in ("embedder_precision", "language_model_precision"):
+        if (precision := getattr(settings, part)) not in ("float32", "int8"):
+            raise SettingsError(f"{part} must be float32 or int8, not {precision!r}.")
     if not 1 <= settings.passages <= 100:
         raise SettingsError(f"passages must be between 1 and 100, not {settings.passages}.")
     if settings.examples is not None and not 0 <= settings.examples <= 20:

@@ -99,6 +99,11 @@ class StopRule:
         return begun or (self._at_sentence_end and bool(_MAY_END.search(held)))
 
 
+def stops(text: str, stop: tuple[str, ...], at_sentence_end: bool) -> bool:
+    """Whether a whole text has reached its end."""
+    return any(s in text for s in stop) or (at_sentence_end and sentence_end(text) is not None)
+
+
 def sentence_end(text: str, after: int = 0) -> int | None:
     """Where the first sentence that ends beyond `after` ends, None while none has; what follows a full stop proves it.
 

@@ -38,7 +38,7 @@ class Writing:
         self.written: list[int] = []
         self.ended = False
         self._prompt_ids = list(prompt_ids)
-        self._params = params
+        self.params = params
         self._limit = min(params.max_new_tokens, room)
         self._model = model
         self._token_text = token_text
@@ -46,7 +46,7 @@ class Writing:
         self._text = TextIncrements(model.decode)
         self._rule = StopRule(params.stop, params.stop_at_sentence_end, params.min_new_tokens)
         self._held: list[TokenStep] = []
-        self._forced: int | None = None
+        self.coming: list[int] = []  # tokens that are given, not drawn
 
     @property
     def left(self) -> int:
@@ -59,7 +59,7 @@ class Writing:
             raise PromptError(
                 f"An answer of {self._limit} tokens cannot branch after {len(kept)}; raise max_new_tokens."
             )
-        self._forced = forced
+        self.coming = [forced]
         torch.rand(len(kept), generator=self._random, dtype=torch.float64)  # the numbers that they were drawn with
         shown: list[TokenStep] = []
         for step in kept:
@@ -74,20 +74,22 @@ class Writing:
     def take(self, logits: Tensor, cancelled: bool = False) -> Iterator[TokenStep]:
         """Draw the next token from raw logits (V,) and yield the steps whose text is now certain."""
         distribution = sampling.sampling_logprobs(
-            logits, self._params, self.written, self._prompt_ids, self._model.end_tokens
+            logits, self.params, self.written, self._prompt_ids, self._model.end_tokens
         )
         token_id = sampling.draw(distribution, self._random)
-        if self._forced is not None:
-            token_id, self._forced = self._forced, None
+        if self.coming:
+            token_id = self.coming.pop(0)
             if not 0 <= token_id < logits.numel():
                 raise GenerationError(f"Token {token_id} is none of the model's; its ids end at {logits.numel() - 1}.")
+            if self.params.beams > 1:  # the search decided, as surely as greedy decoding does
+                distribution = torch.full_like(logits, -torch.inf).index_fill(0, torch.tensor(token_id), 0.0)
         reason: FinishReason | None = None
         if token_id in self._model.end_tokens:
             reason = "end_token"
         elif cancelled:
             reason = "cancelled"
         elif self.left == 1:
-            reason = "max_new_tokens" if self._limit == self._params.max_new_tokens else "context_full"
+            reason = "max_new_tokens" if self._limit == self.params.max_new_tokens else "context_full"
         yield from self._show(self.record(token_id, logits, distribution), reason)
 
     def _show(self, step: TokenStep, reason: FinishReason | None) -> Iterator[TokenStep]:
@@ -109,7 +111,7 @@ class Writing:
         """What the model thought at this step, from its raw logits (V,) and the sampled distribution (V,)."""
         raw = logits.log_softmax(-1)
         logprob = float(raw[token_id])
-        n = self._params.alternatives
+        n = self.params.alternatives
         best = raw.topk(min(n, raw.numel())).indices.tolist()
         if n and token_id not in best:
             best.append(token_id)

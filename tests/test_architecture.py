@@ -44,7 +44,7 @@ STAGES = {
     "rag/beams.py": {"rag.kv_cache", "rag.language_model"},
     "rag/writing.py": {"rag.sampling", "rag.stopping", "rag.language_model"},
     "rag/generation.py": {
-        f"rag.{name}" for name in ("beams", "drafting", "kv_cache", "language_model", "scoring", "writing")
+        f"rag.{name}" for name in ("beams", "drafting", "kv_cache", "language_model", "scoring", "stopping", "writing")
     },
     "rag/prompting.py": {"rag.stopping", "rag.templates"},
     "rag/template_files.py": {"rag.templates"},

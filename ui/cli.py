@@ -236,6 +236,9 @@ def _language_model() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
     flags.add_argument("--language-model", metavar="MODEL")
     flags.add_argument(
+        "--language-model-precision", metavar="P", help="float32, or int8 on a CPU: faster, nearly the same"
+    )
+    flags.add_argument(
         "--template",
         metavar="NAME",
         help=f"auto, {', '.join(TEMPLATES)}, or a template file (.toml); NAME:plain and NAME:chat choose the form",
@@ -261,6 +264,8 @@ def _language_model() -> argparse.ArgumentParser:
         help="these two count the prompt's tokens too",
     )
     flags.add_argument("--logit-bias", metavar="ID:VALUE,...", help="added to a token's logit; -inf bans the token")
+    flags.add_argument("--beams", metavar="N", help="above 1: the best answer of a beam search; nothing is drawn")
+    flags.add_argument("--length-penalty", metavar="X", help="of the beam search: above 0 prefers long answers")
     flags.add_argument("--seed", metavar="N")
     flags.add_argument("--stop-at-sentence-end", action=argparse.BooleanOptionalAction, default=None)
     return flags

@@ -262,6 +262,6 @@ def _plain(value: object) -> object:
 
 def print_device(settings: Settings, assistant: "Assistant") -> None:
     """Say which model answers, and where it runs."""
-    err.print(
-        f"language model {settings.language_model} on {assistant.generator.model.device}", markup=False, style="dim"
-    )
+    precision = ", int8" if settings.language_model_precision == "int8" else ""
+    device = assistant.generator.model.device
+    err.print(f"language model {settings.language_model} on {device}{precision}", markup=False, style="dim")
