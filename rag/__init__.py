@@ -7,10 +7,11 @@ The pipeline, in the order of a question's way through it:
     index           a collection on disk: catalogue, vectors, words
     retrieval       vector and words -> passages, best first
     prompting       question and passages -> token ids
-    language_model  token ids -> logits
+    language_model  token ids -> logits (llama, linear, kv_cache)
     sampling        logits -> a token
     stopping        where the text of the tokens ends
-    generation      the loop over these three: a stream of TokenSteps
+    writing         one answer on its way, from these two
+    generation      the loop over all of them: a stream of TokenSteps (drafting, scoring, beams)
     assistant       all of them in order: Assistant.ask(question) -> Answer
     evaluation      many questions -> metrics
 """
