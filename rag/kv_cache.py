@@ -43,7 +43,7 @@ class KVCache:
         self.tokens: list[list[int]] = [[] for _ in range(rows)]
         self._layers = layers
         self._device = device
-        self._keys = self._values = torch.empty(0)  # (layers, rows, heads, capacity, head size) once there are any
+        self._keys = self._values = torch.empty(0, 0, 0, 0, 0)  # (layers, rows, heads, capacity, head size)
 
     @property
     def nbytes(self) -> int:
@@ -63,7 +63,7 @@ class KVCache:
 
     def write(self, layer: int, keys: Tensor, values: Tensor, at: Reading) -> tuple[Tensor, Tensor]:
         """Store what a layer computed (rows, heads, n, size); all of these rows as views (rows, heads, end, size)."""
-        if self._keys.numel() == 0 or self._keys.shape[3] < at.end:
+        if self._keys.shape[3] < at.end:
             self._reserve(at.end, keys, values)
         rows = slice(at.first, at.first + at.rows)
         stored = self._keys[layer, rows], self._values[layer, rows]
@@ -111,7 +111,7 @@ class KVCache:
         self.tokens[row] = other.tokens[other_row][:n]
         if n == 0:
             return
-        if self._keys.numel() == 0 or self._keys.shape[3] < n:
+        if self._keys.shape[3] < n:
             self._reserve(n, other._keys[0], other._values[0])
         for mine, theirs in ((self._keys, other._keys), (self._values, other._values)):
             mine[:, row, :, :n] = theirs[:, other_row, :, :n]
