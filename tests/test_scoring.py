@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.errors import PromptError
@@ -46,6 +46,7 @@ def test_score_equals_the_library_wherever_the_reading_is_cut(tiny, tiny_folder,
 TOKENS = st.lists(st.integers(0, 2), max_size=6)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(TOKENS.filter(len), TOKENS), max_size=6))
 def test_many_rows_are_what_each_is_alone_in_the_order_given(tiny, rows):
     generator = LocalGenerator(tiny(), prefix_bytes=0)
