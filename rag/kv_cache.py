@@ -7,15 +7,31 @@ Exact: keys and values of a token depend on it and on the tokens before it alone
 Knows tensors and token ids; which model computes them is for `language_model`.
 """
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from rag.errors import GenerationError
+
 _BLOCK = 64  # tokens by which a cache grows at least
 _MOST = 16  # requests that are remembered, so that short ones do not go on filling the memory for hundreds of requests
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turn a lack of memory into a `GenerationError`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
+            raise
+        raise GenerationError(
+            "There is not enough memory to read on; use fewer passages, a smaller batch or a smaller model."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +59,7 @@ class KVCache:
         self.tokens: list[list[int]] = [[] for _ in range(rows)]
         self._layers = layers
         self._device = device
-        self._keys = self._values = torch.empty(0)  # (layers, rows, heads, capacity, head size) once there are any
+        self._keys = self._values = torch.empty(0, 0, 0, 0, 0)  # (layers, rows, heads, capacity, head size)
 
     @property
     def nbytes(self) -> int:
@@ -63,7 +79,7 @@ class KVCache:
 
     def write(self, layer: int, keys: Tensor, values: Tensor, at: Reading) -> tuple[Tensor, Tensor]:
         """Store what a layer computed (rows, heads, n, size); all of these rows as views (rows, heads, end, size)."""
-        if self._keys.numel() == 0 or self._keys.shape[3] < at.end:
+        if self._keys.shape[3] < at.end:
             self._reserve(at.end, keys, values)
         rows = slice(at.first, at.first + at.rows)
         stored = self._keys[layer, rows], self._values[layer, rows]
@@ -105,13 +121,14 @@ class KVCache:
             self.take(row, self, last, len(self.tokens[last]))
         self.tokens.pop()
 
+    @enough_memory()
     @torch.inference_mode()
     def take(self, row: int, other: "KVCache", other_row: int, n: int) -> None:
         """Replace a row by the first n tokens of a row of another cache of the same model, or of this one."""
         self.tokens[row] = other.tokens[other_row][:n]
         if n == 0:
             return
-        if self._keys.numel() == 0 or self._keys.shape[3] < n:
+        if self._keys.shape[3] < n:
             self._reserve(n, other._keys[0], other._values[0])
         for mine, theirs in ((self._keys, other._keys), (self._values, other._values)):
             mine[:, row, :, :n] = theirs[:, other_row, :, :n]
@@ -124,6 +141,7 @@ class KVCache:
         cache.take(0, self, row, len(self.tokens[row]))
         return cache
 
+    @enough_memory()
     @torch.inference_mode()
     def select(self, rows: Sequence[int], start: int) -> None:
         """Make row i a copy of row `rows[i]`; all of them are equal before position `start`."""

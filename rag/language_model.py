@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
 
 from rag.errors import GenerationError, ModelError
-from rag.kv_cache import KVCache, Reading
+from rag.kv_cache import KVCache, Reading, enough_memory
 from rag.linear import float_linear, int8_linear, quantise
 from rag.llama import LlamaForward, fits
 
@@ -109,15 +109,9 @@ class LanguageModel:
         Float32 logits (rows, keep, V) after the last `keep` of them, on the CPU; 16-bit logits are too coarse for
         log-probabilities, so they are widened before anything is made of them. Raises `GenerationError`.
         """
-        try:
+        with enough_memory():
             at = cache.begin(len(ids[0]), first, len(ids))
             logits = self._forward(torch.tensor(ids, device=self.device), cache, at, keep).float().cpu()
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-                raise
-            raise GenerationError(
-                "There is not enough memory to read on; use fewer passages, a smaller batch or a smaller model."
-            ) from error
         if not math.isfinite(highest := float(logits.max())):  # NaN too comes out highest
             raise GenerationError(
                 f"The language model's highest logit is {highest:g}, not a number to go on with; check the model with "

@@ -102,7 +102,7 @@ class Machine(RuleBasedStateMachine):
             assert self.cache.tokens == self.rows
 
 
-Machine.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=20)
+Machine.TestCase.settings = hypothesis_settings(max_examples=30, stateful_step_count=20)
 TestMachine = Machine.TestCase
 
 
