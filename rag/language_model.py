@@ -134,8 +134,8 @@ def _context_window(config: Any, tokenizer: Any) -> int:
 def _forward(model: Any, precision: str) -> Forward:
     """The model as a function: our own pass where it is of Llama's shape, else transformers'."""
     if fits(model.config):
-        return LlamaForward(model, int8_linear if precision == "int8" else float_linear)
-    if precision == "int8" and quantise(model) < 0.5:
+        return LlamaForward(model, int8_linear if precision == "int8" else lambda layer, _: float_linear(layer))
+    if precision == "int8" and quantise(model, fine=True) < 0.5:
         raise ModelError(
             f"Most of a {model.config.model_type} model's weights are in layers that have no int8 form; use float32."
         )

@@ -17,7 +17,7 @@ _FULL, _SAFE = 127, 63  # levels of 8 bits, and of 7: without VNNI the CPU adds 
 _REST = 254  # levels of what rounding left over, at most half a level on each side
 
 
-def float_linear(linear: nn.Linear, fine: bool) -> Linear:
+def float_linear(linear: nn.Linear) -> Linear:
     """A layer in its own precision; of float32 on a CPU, wide ones are packed into the layout that oneDNN likes."""
     weight = linear.weight.detach()
     bias = None if linear.bias is None else linear.bias.detach()
@@ -29,8 +29,8 @@ def float_linear(linear: nn.Linear, fine: bool) -> Linear:
     return lambda rows: multiply(rows, packed, bias, "none", [], "")
 
 
-def int8_linear(linear: nn.Linear, fine: bool) -> Linear:
-    """A layer in 8-bit integers; without the bookkeeping of a module, which takes as long as a small product."""
+def int8_linear(linear: nn.Linear, fine: bool = False) -> Linear:
+    """A layer in 8-bit integers; `fine` as below. Without a module's bookkeeping, which takes as long as a small product."""
     return Int8Linear(linear, _weight_levels(), fine).forward
 
 
@@ -98,7 +98,7 @@ def _weight_levels() -> int:
     return _FULL if exact else _SAFE
 
 
-def quantise(model: nn.Module) -> float:
+def quantise(model: nn.Module, fine: bool = False) -> float:
     """Replace every linear layer by its int8 form, in place; their share of all weights but the embeddings.
 
     GPT-2 for one keeps most of its weights in another kind of layer, and would gain nothing.
@@ -109,7 +109,7 @@ def quantise(model: nn.Module) -> float:
         # A subclass means something that this would lose; with a side of 1 `_int_mm` is wrong on some CPUs.
         if type(module) is nn.Linear and min(module.weight.shape) > 1:
             done += weights
-            model.set_submodule(name, Int8Linear(module))
+            model.set_submodule(name, Int8Linear(module, _weight_levels() if fine else _SAFE, fine))
         elif not isinstance(module, nn.Embedding):
             left += weights
     return done / max(done + left, 1)

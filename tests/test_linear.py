@@ -39,6 +39,17 @@ def test_packed_equals_plain_on_rows_cut_out_of_others():
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 40])
+def test_fifteen_bits_of_activations_are_nearer_than_eight(rows):
+    layer, activations = a_layer(300, 200, True), torch.randn(rows, 200)
+    with torch.no_grad():
+        layer.weight.copy_((layer.weight * 500).round().clamp(-63, 63).mul(0.01))  # weights that int8 holds exactly
+        layer.weight[:, 0] = 0.63
+    exact = layer(activations)
+    coarse, fine = ((Int8Linear(layer, 63, fine)(activations) - exact).abs().max() for fine in (False, True))
+    assert fine < coarse / 50
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 40])
 def test_int8_is_near_and_its_rows_are_independent(rows):
     layer = a_layer(300, 200, True)
     activations = torch.randn(rows, 200) * torch.logspace(-3, 3, rows)[:, None]
@@ -97,7 +108,7 @@ def test_the_bundled_model_in_int8_is_near_float32(language_model, bundled_int8)
 
     exact, near = distributions(language_model), distributions(bundled_int8)
     divergence = (exact.exp() * (exact - near)).sum(-1)
-    assert 0 < float(divergence.mean()) < 0.12  # measured: 0.068
+    assert 0 < float(divergence.mean()) < 0.04  # where the CPU takes 8 bits a fifth of it, with 7 half
 
 
 def test_the_bundled_model_in_int8_is_the_same_in_a_batch(bundled_int8):

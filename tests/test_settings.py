@@ -44,8 +44,9 @@ def test_every_control_of_the_sampling_loop_is_a_setting(load):
         **{"typical_p": 0.7, "repetition_penalty": 1.1, "no_repeat_ngram": 3, "penalties_read_prompt": True, "seed": 4},
         **{"stop_at_sentence_end": True, "logit_bias": "3:-inf, 5:1.5"},
     }
+    plain = {"beams": 1, "length_penalty": 1.0}  # nothing goes with beams
     params = sampling_params(load(environ={f"RAG_{name.upper()}": str(value) for name, value in given.items()}), ("x",))
-    expected = given | {"logit_bias": ((3, -math.inf), (5, 1.5)), "stop": ("x",), "alternatives": 5}
+    expected = given | plain | {"logit_bias": ((3, -math.inf), (5, 1.5)), "stop": ("x",), "alternatives": 5}
     assert dataclasses.asdict(params) == expected
 
 
