@@ -43,14 +43,16 @@ def test_the_store_is_bounded_in_bytes_and_forgets_the_least_recently_used():
 
 def test_what_shares_nothing_keeps_nothing_alive():
     store = PrefixStore(3 * a_request([1] * 10).nbytes)
-    for first in range(6):
-        cache = KVCache(1, 1, "cpu")
-        store.fill(cache, 0, [first] * 10)
-        assert cache.tokens == [[]]
+    for first in (1, 2, 3):
         store.put(a_request([first] * 10))
-    cache = KVCache(1, 1, "cpu")
-    store.fill(cache, 0, [4] * 10)
-    assert len(cache.tokens[0]) == 10
+    held = []
+    for token_ids in ([4] * 10, [1] * 10, [2] * 10):
+        cache = KVCache(1, 1, "cpu")
+        store.fill(cache, 0, token_ids)
+        held.append(len(cache.tokens[0]))
+        if len(held) == 1:
+            store.put(a_request(token_ids))
+    assert held == [0, 0, 10]  # the fourth drove out the first
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen", "gpt2"])
