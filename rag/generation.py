@@ -98,6 +98,8 @@ class LocalGenerator:
 
         An answer ends with an end token, after `max_new_tokens`, or where `ends` says so of its text.
         """
+        if n_beams < 1 or max_new_tokens < 1:
+            raise PromptError(f"{n_beams} beams of {max_new_tokens} tokens write nothing; both must be at least 1.")
         room = self._room(prompt_ids)
         cache = self.model.new_cache(n_beams)
         logits = self._read_prompt(cache, 0, prompt_ids, cancelled)

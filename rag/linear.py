@@ -30,7 +30,7 @@ def float_linear(linear: nn.Linear) -> Linear:
 
 
 def int8_linear(linear: nn.Linear, fine: bool = False) -> Linear:
-    """A layer in 8-bit integers; `fine` as below. Without a module's bookkeeping, which takes as long as a small product."""
+    """A layer in 8-bit integers, without a module's bookkeeping, which takes as long as a small product."""
     return Int8Linear(linear, _weight_levels(), fine).forward
 
 
