@@ -8,10 +8,10 @@ PYTHON is an environment with xllamacpp, for the row `llama.cpp`.
 """
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import transformers
 
 from benchmarks import generation_llama, generation_profile
 from benchmarks.generation_cases import (
+    LEAST,
     Case,
     Run,
     by_transformers,
@@ -37,6 +38,7 @@ from benchmarks.generation_cases import (
 )
 from rag import sampling
 from rag.generation import LocalGenerator
+from rag.kv_cache import shared_prefix
 from rag.language_model import LanguageModel, convert_gguf
 from rag.models import resolve_language_model
 from rag.schema import SamplingParams
@@ -56,15 +58,22 @@ class Bench:
 
     @cached_property
     def model(self) -> LanguageModel:
-        return LanguageModel(self.folder, "cpu")
+        return self.loaded("float32")
 
     @cached_property
     def int8(self) -> LanguageModel:
-        return LanguageModel(self.folder, "cpu", "int8")
+        return self.loaded("int8")
+
+    def loaded(self, precision: str) -> LanguageModel:
+        """A model whose first, slower call is behind it."""
+        model = LanguageModel(self.folder, "cpu", precision)
+        model.read([[1] * 600], model.new_cache())
+        return model
 
     @cached_property
     def generate(self) -> Callable[[Case], Run]:
         peer = transformers.AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32).eval()
+        by_transformers(peer, Case([1] * 600, SamplingParams(max_new_tokens=2)))
         return partial(by_transformers, peer)
 
     def plain(self, model: LanguageModel) -> LocalGenerator:
@@ -113,9 +122,11 @@ def copying(b: Bench) -> None:
 
 
 def free(b: Bench) -> None:
+    """Sampled, so a token that falls on a boundary of float32's rounding may differ: how many answers do is shown."""
     cases = free_cases(b.model, b.items, 8, LENGTH)
-    a, o = b.compare(cases, partial(run, b.drafting(b.model)), partial(run, b.plain(b.model)))
-    what = f"drafts on {len(cases)} answers that do not copy"
+    a, o = b.compare(cases, partial(run, b.drafting(b.model)), partial(run, b.plain(b.model)), same=False)
+    same = sum(x == y for x, y in zip(a[0].answers, o[0].answers, strict=True))
+    what = f"drafts on {len(cases)} answers that do not copy, {same} of them the same with and without"
     show(what, rates(a), rates(o), "tokens/s", "0.95, 1.0", "with, without drafts")
 
 
@@ -126,29 +137,44 @@ def batch(b: Bench) -> None:
 
 
 def whole(b: Bench) -> None:
-    """With nothing kept from earlier rounds: a new generator each time."""
-    stop = [replace(case, params=SamplingParams(stop=("\n",))) for case in b.questions(8)]
-    ends = [len(a) for a in one_by_one(partial(run, b.plain(b.model)), stop).answers]
-    short = [Case(c.prompt, SamplingParams(max_new_tokens=n)) for c, n in zip(stop, ends, strict=True)]
-    for name, cases in ((f"answers of {min(ends)} to {max(ends)} tokens", short), ("of 64 tokens", b.questions(8, 64))):
-        others = {
-            "batch, 8 calls with prefix reuse": lambda cs: one_by_one(partial(run, LocalGenerator(b.model)), cs),
-            "batch, 8 calls of generate": lambda cs: one_by_one(b.generate, cs),
-        }
-        for names, other in others.items():
-            a, o = b.compare([cases], lambda cs: run_batch(LocalGenerator(b.model), cs), other)
-            show(f"end to end, batch of 8, {name}", [r.total for r in a], [r.total for r in o], "s", "1.5, 2", names)
+    end_to_end(b, f"answers of {LENGTH} tokens", b.questions(8))
+
+
+def short(b: Bench) -> None:
+    """Answers as long as they are by themselves, to the end of the line."""
+    asked = [Case(case.prompt, SamplingParams(stop=("\n",))) for case in b.questions(8)]
+    lengths = [len(answer) for answer in run_batch(b.plain(b.model), asked).answers]
+    cases = [Case(c.prompt, SamplingParams(max_new_tokens=n)) for c, n in zip(asked, lengths, strict=True)]
+    end_to_end(b, f"answers of {statistics.mean(lengths):.0f} tokens on average", cases)
+
+
+def end_to_end(b: Bench, what: str, cases: list[Case]) -> None:
+    """Each time with a new generator, so that nothing is left from the round before."""
+    calls = {
+        "batch": lambda cs: run_batch(LocalGenerator(b.model), cs),
+        "calls of generate": lambda cs: one_by_one(b.generate, cs),
+        "calls, prefix reuse": lambda cs: one_by_one(partial(run, LocalGenerator(b.model, drafts=False)), cs),
+        "calls, prefix reuse and drafts": lambda cs: one_by_one(partial(run, LocalGenerator(b.model)), cs),
+    }
+    made = in_turns(b.rounds, [cases], list(calls.values()))
+    assert all(runs[0].answers == made[0][0].answers for runs in made), "not the same tokens"
+    totals = [[r.total for r in runs] for runs in made]
+    for name, other in list(zip(calls, totals, strict=True))[1:]:
+        show(f"end to end, batch of 8, {what}", totals[0], other, "s", "1.5, 2", f"batch, 8 {name}")
 
 
 def second(b: Bench) -> None:
-    items = [i for i in spread_out(b.items) if len(prompt_of(b.model, i.question, i.passages)) >= 600][:6]
+    """Pairs of questions beside both of which the same passages fit."""
+    pairs = []
+    for item, other in itertools.pairwise(spread_out(b.items)):
+        pair = [prompt_of(b.model, question, item.passages) for question in (item.question, other.question)]
+        if len(pair[0]) >= LEAST and shared_prefix(*pair) >= LEAST - 50:
+            pairs.append(pair)
     firsts, seconds = [], []
-    for _ in range(b.rounds):
-        for item, other in zip(items, items[1:] + items[:1], strict=True):
-            generator = LocalGenerator(b.model)
-            for question, times in ((item.question, firsts), (other.question, seconds)):
-                prompt = prompt_of(b.model, question, item.passages)
-                times.append(run(generator, Case(prompt, SamplingParams(max_new_tokens=2))).first)
+    for pair in pairs[:6] * b.rounds:
+        generator = LocalGenerator(b.model)
+        for prompt, times in zip(pair, (firsts, seconds), strict=True):
+            times.append(run(generator, Case(prompt, SamplingParams(max_new_tokens=2))).first)
     show("first token, second question, same passages", seconds, firsts, "s", "5, 10", "second, first question")
 
 
@@ -201,6 +227,7 @@ ROWS = {
     "free": free,
     "batch": batch,
     "whole": whole,
+    "short": short,
     "second": second,
     "int8": int8,
     "recording": recording,

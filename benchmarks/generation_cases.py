@@ -14,6 +14,7 @@ from rag.generation import LocalGenerator
 from rag.language_model import LanguageModel
 from rag.prompting import build_prompt
 from rag.schema import Passage, RetrievedPassage, SamplingParams
+from rag.templates import TEMPLATES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BUDGET = 900  # tokens of a prompt
@@ -99,7 +100,9 @@ def prompt_of(model: LanguageModel, question: str, passages: Sequence[str]) -> l
         RetrievedPassage(Passage(n, "", "", "", text, 0, len(text), "page", None, None, ()), n, 0.0, None, None)
         for n, text in enumerate(passages, start=1)
     ]
-    return list(build_prompt("examples", question, given, model.encode, BUDGET, model.chat_frame()).token_ids)
+    return list(
+        build_prompt(TEMPLATES["examples"], question, given, model.encode, BUDGET, model.chat_frame()).token_ids
+    )
 
 
 def question_prompts(model: LanguageModel, items: Sequence[Item], n: int) -> list[list[int]]:
@@ -220,9 +223,7 @@ def joined(runs: Sequence[Run]) -> Run:
 
 
 def in_turns(rounds: int, cases: Sequence, calls: Sequence[Callable[..., Run]]) -> list[list[Run]]:  # type: ignore[type-arg]
-    """Each call on each case in turn, so many rounds, after one case that does not count: runs[call][round]."""
-    for call in calls:
-        call(cases[0])
+    """Each call on each case in turn, so many rounds: runs[call][round]."""
     runs: list[list[Run]] = [[] for _ in calls]
     for _ in range(rounds):
         made = [[call(case) for call in calls] for case in cases]
