@@ -35,7 +35,7 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.first_answer
-	$(BIN)/python -m benchmarks.decoding
+	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.parsing
 	$(BIN)/python -m benchmarks.embedding
 	$(BIN)/python -m benchmarks.ingest
