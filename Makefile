@@ -35,12 +35,12 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.first_answer
-	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.parsing
 	$(BIN)/python -m benchmarks.embedding
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.collection
 	$(MAKE) $(VENV)-peers/.installed
+	$(BIN)/python -m benchmarks.generation --peers $(VENV)-peers/bin/python
 	$(BIN)/python -m benchmarks.retrieval --peers $(VENV)-peers/bin/python
 	$(BIN)/python -m benchmarks.retrieval --passages 1000000
 
@@ -56,10 +56,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	$(BIN)/pip install --no-deps --only-binary :all: -r requirements-dev.lock
 	touch $@
 
-# What the search is compared with; kept apart, since it needs much that Openbook does not.
+# What search and generator are compared with; kept apart, since it needs much that Openbook does not.
 $(VENV)-peers/.installed:
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/pip install chromadb==1.5.9 bm25s==0.3.16
+	$(VENV)-peers/bin/pip install chromadb==1.5.9 bm25s==0.3.16 xllamacpp==2026.10.11549
 	touch $@
 
 # Pins with hashes for all platforms. Torch and what only its CUDA build needs are left to the step before; the bundled
