@@ -121,3 +121,37 @@ def test_cancelling_returns_what_there_is(tiny):
     early = Cancelling(tiny(), 1)
     assert LocalGenerator(early).beam([1] * 1500, 3, 50, cancelled=early.cancelled) == []
     assert early.count == 512
+
+
+# as the way an answer is written
+
+
+@pytest.mark.parametrize("drafts", [True, False])
+def test_a_streamed_beam_search_is_its_best_hypothesis(tiny, drafts):
+    model = tiny()
+    generator = LocalGenerator(model, drafts=drafts)
+    prompt = model.encode(PROMPT, True)
+    best = generator.beam(prompt, 3, 12)[0]
+    steps = list(generator.stream(prompt, SamplingParams(max_new_tokens=12, beams=3)))
+    assert tuple(step.token_id for step in steps) == best.token_ids
+    assert sum(step.logprob for step in steps) == pytest.approx(best.logprob, abs=1e-3)
+    assert {step.sampled_logprob for step in steps} == {0.0}  # decided, not drawn
+    assert "".join(step.text for step in steps) == best.text
+
+
+def test_a_stop_string_ends_a_beam(tiny):
+    model = tiny()
+    prompt = model.encode(PROMPT, True)
+    whole = LocalGenerator(model).beam(prompt, 2, 12)[0].text
+    stop = next(c for c in whole[2:] if c.isascii())  # not a character that is still to be completed
+    steps = list(LocalGenerator(model).stream(prompt, SamplingParams(max_new_tokens=12, beams=2, stop=(stop,))))
+    text = "".join(step.text for step in steps)
+    assert stop not in text
+    assert len(steps) <= 12
+    assert LocalGenerator(model).beam(prompt, 2, 12, ends=lambda t: stop in t)[0].text.split(stop)[0] == text
+
+
+@pytest.mark.parametrize("other", [{"temperature": 1.0}, {"repetition_penalty": 1.1}, {"min_new_tokens": 2}])
+def test_beams_take_no_other_control(other):
+    with pytest.raises(ValueError, match="beams draw nothing"):
+        SamplingParams(beams=2, **other)
