@@ -1,4 +1,4 @@
-"""LanguageModel: token ids -> logits of the next token, with a KV cache. The only module that uses transformers.
+"""LanguageModel: token ids -> logits of the next token, with a KV cache.
 
 P(next token | tokens so far) and nothing more: drawing a token is for `generation`.
 """
@@ -7,30 +7,28 @@ import contextlib
 import io
 import logging
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
 
 from rag.errors import GenerationError, ModelError
 from rag.kv_cache import KVCache, Reading, enough_memory
 from rag.linear import float_linear, int8_linear, quantise
 from rag.llama import LlamaForward, fits
+from rag.tokenizer import RECURRENT, Tokenizer
 
-_SLOT = "\x00content\x00"
 # What one more token in a step costs, as a share of a step with one (docs/benchmarks.md).
 _DRAFT_COST = {"float32": 0.1, "int8": 0.06, "other": 0.02}
-_RECURRENT = "A model with recurrent or chunked layers cannot be looked into token by token; choose another."
 Forward = Callable[[Tensor, KVCache, Reading, int], Tensor]  # ids (rows, n) -> logits (rows, keep, V)
 
 
-class LanguageModel:
+class LanguageModel(Tokenizer):
     """A loaded causal language model with its tokenizer: float32 on a CPU, the checkpoint's own precision elsewhere."""
 
     def __init__(self, folder: Path, device: str, precision: str = "float32") -> None:
@@ -44,59 +42,13 @@ class LanguageModel:
             raise ModelError(
                 f"An int8 language model runs on cpu only, not on {device}; use float32 or the device cpu."
             )
-        try:
-            with _quiet():
-                config = AutoConfig.from_pretrained(folder, local_files_only=True)
-                self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-                model: Any = AutoModelForCausalLM.from_pretrained(
-                    folder, config=config, local_files_only=True, dtype=torch.float32 if device == "cpu" else "auto"
-                )
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"The language model in {folder} cannot be loaded ({error}); choose another.") from error
+        with quiet():
+            super().__init__(folder)
+            model = load_weights(folder, torch.float32 if device == "cpu" else "auto")
         self.device = device
-        if getattr(model, "_is_stateful", False):
-            raise ModelError(_RECURRENT)
-        self.context_window = _context_window(config, self.tokenizer)
-        self.end_tokens = self._end_tokens(model.generation_config.eos_token_id)
         self.draft_cost = _DRAFT_COST[precision] if device == "cpu" else _DRAFT_COST["other"]
-        self._layers = int(config.num_hidden_layers)
-        self._encoding = threading.Lock()
+        self._layers = int(self.config.num_hidden_layers)
         self._forward = _forward(model.to(device).eval(), precision)
-
-    def _end_tokens(self, listed: Any) -> frozenset[int]:
-        ids = listed if isinstance(listed, list) else [listed]
-        return frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
-
-    # text and tokens
-
-    def encode(self, text: str, trusted: bool) -> list[int]:
-        """Token ids of a text; in text that is not trusted, the names of special tokens are plain text."""
-        with self._encoding:  # the tokenizer keeps `split_special_tokens` as a state that all threads share
-            ids: list[int] = self.tokenizer.encode(
-                text, add_special_tokens=False, split_special_tokens=not trusted, verbose=False
-            )
-        return ids
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out, bytes of an incomplete character as U+FFFD."""
-        text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
-
-    def token_text(self, token_id: int) -> str:
-        """The text of one token by itself, special tokens by their name; for showing, not for joining."""
-        text: str = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
-        return text
-
-    def chat_frame(self) -> tuple[str, str] | None:
-        """What the chat template puts before and after a user's message; None where the model has no template."""
-        if not self.tokenizer.chat_template:
-            return None
-        messages = [{"role": "user", "content": _SLOT}]
-        text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        before, after = text.split(_SLOT)
-        return before, after
-
-    # logits
 
     def new_cache(self, rows: int = 1) -> KVCache:
         """An empty cache for this many rows."""
@@ -121,14 +73,15 @@ class LanguageModel:
         return logits
 
 
-def _context_window(config: Any, tokenizer: Any) -> int:
-    """Tokens that the model can read; not more than a layer sees that only looks back so far."""
-    window = int(getattr(config, "max_position_embeddings", 0) or tokenizer.model_max_length)
-    layers = getattr(config, "layer_types", None) or ()
-    if any(kind not in ("full_attention", "sliding_attention") for kind in layers):
-        raise ModelError(_RECURRENT)
-    sliding = getattr(config, "sliding_window", None)
-    return min(window, int(sliding)) if sliding and ("sliding_attention" in layers or not layers) else window
+def load_weights(folder: Path, dtype: torch.dtype | Literal["auto"]) -> Any:
+    """transformers' own model, on the CPU. Raises `ModelError`."""
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"The language model in {folder} cannot be loaded ({error}); choose another.") from error
+    if getattr(model, "_is_stateful", False):
+        raise ModelError(RECURRENT)
+    return model
 
 
 def _forward(model: Any, precision: str) -> Forward:
@@ -178,7 +131,7 @@ class _CacheForTransformers(DynamicCache):
 
 def convert_gguf(source: Path, folder: Path) -> None:
     """Write a GGUF file as float32 safetensors with its tokenizer into a folder: 20 s for 135M parameters."""
-    with _quiet(), contextlib.redirect_stderr(io.StringIO()):  # a bar that nothing else turns off
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # a bar that nothing else turns off
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.parent,
             gguf_file=source.name,
@@ -195,7 +148,7 @@ def convert_gguf(source: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers' advice off the terminal; its progress bars are off by environment."""
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(logging.ERROR)

@@ -1,0 +1,65 @@
+"""An adapter's folder: what it holds, what it was made for, and how it is merged into a model. Trains nothing.
+
+ADAPTER/
+  adapter_model.safetensors   the matrices (LoRA, Hu et al. 2021), in bfloat16
+  adapter_config.json         PEFT's: where they belong
+  training.json               which model and template it is for, checksum, data, settings and results
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rag.errors import ModelError
+from rag.models import MANIFEST, prepare, sha256_of
+
+BUNDLED = Path(__file__).parent / "reader"
+WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "training.json"
+
+
+def read_record(adapter: Path) -> dict[str, Any]:
+    """What an adapter says of itself. Raises `ModelError`."""
+    try:
+        record: dict[str, Any] = json.loads((adapter / RECORD).read_text(encoding="utf-8"))
+        record["template"], record["weights_sha256"], record["base_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{adapter} is no adapter of `rag finetune` ({error!r}); name its folder, auto or none."
+        ) from error
+    return record
+
+
+def weights_identity(model: Path) -> str:
+    """One sha256 for all weights of a model's folder. Raises `ModelError`."""
+    files = sorted(model.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{model} holds no safetensors, which an adapter needs; choose another language model.")
+    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
+
+
+def merged(model: Path, adapter: Path, models_dir: Path) -> Path:
+    """The folder of a model with an adapter merged into its weights, made once per machine. Raises `ModelError`."""
+    record = read_record(adapter)
+    at = "".join(
+        f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns} " for file in model.glob("*.safetensors")
+    )
+    base = hashlib.sha256(f"{model.absolute()} {at}".encode()).hexdigest()
+    target = models_dir / f"{model.name}-{base[:8]}-reader-{record['weights_sha256'][:12]}"
+    prepare(target, lambda folder: _merge(model, adapter, record, folder))
+    return target
+
+
+def _merge(model: Path, adapter: Path, record: dict[str, Any], folder: Path) -> None:
+    if not (adapter / WEIGHTS).is_file() or sha256_of(adapter / WEIGHTS) != record["weights_sha256"]:
+        raise ModelError(f"The adapter in {adapter} is damaged; make it or install it again.")
+    if weights_identity(model) != record["base_sha256"]:
+        raise ModelError(f"The adapter in {adapter} was made for another model than {model.name}; choose none.")
+    from rag.finetuning import merge
+
+    merge(model, adapter, folder)
+    for file in model.iterdir():
+        beside = file.suffix in (".json", ".jinja", ".txt", ".model") and not file.name.endswith(".index.json")
+        if file.is_file() and beside and file.name != MANIFEST and not (folder / file.name).exists():
+            shutil.copy(file, folder)  # tokenizer, chat format
