@@ -62,7 +62,7 @@ def _headline(report: Report) -> str:
 def _metrics(metrics: Sequence[Group]) -> str:
     cards = (
         f'<div class="card"><span class="quiet">{_LABELS[group.label]}</span><b>{_number(group.mean)}</b>'
-        f'<span class="quiet">{_interval(group, "over few: no interval")}, n {group.questions}</span></div>'
+        f'<span class="quiet">{_interval(group, "no interval")}, n&nbsp;{group.questions}</span></div>'
         for group in metrics
         if group.questions
     )
@@ -92,8 +92,9 @@ def _charts(report: Report) -> str:
     ]
     return (
         '<section><h2>When it is right</h2><p class="quiet">Bars are means, whiskers 95 % intervals (of '
-        f"{FEW} questions or more). An answer to an unanswerable question counts as 0; where there is no accepted "
-        f'answer, the choice counts.</p><div class="charts">{"".join(figures)}</div></section>'
+        f"{FEW} questions or more that differ). An answer to an unanswerable question counts as 0; "
+        f"where there is no accepted answer, the choice counts.</p>"
+        f'<div class="charts">{"".join(figures)}</div></section>'
     )
 
 
@@ -174,14 +175,22 @@ def _answer(row: Row) -> str:
         texts, plain = [f"{n} " for n in range(1, len(row["logprobs"]) + 1)], f"<div>{_text(row['answer'])}</div>"
     shown = "".join(map(_token, texts[:_MOST_TOKENS], row["logprobs"]))
     more = f" ({len(texts) - _MOST_TOKENS} more tokens)" if len(texts) > _MOST_TOKENS else ""
-    return f'<div dir="auto">{plain}<div class="ob-tokens">{shown}{more}</div></div>'
+    numbers = " · ".join(map(_numbered, texts[:_MOST_TOKENS], row["logprobs"]))
+    told = f"<details><summary>the probabilities</summary>{numbers}{more}</details>" if texts else ""
+    return f'<div dir="auto">{plain}<div class="ob-tokens">{shown}{more}</div>{told}</div>'
 
 
 def _token(text: str, logprob: float | None) -> str:
     """A token, coloured, with its probability as the title; one without a text is a box."""
-    logprob = float("-inf") if logprob is None else logprob
+    logprob = -math.inf if logprob is None else logprob
     shown = _text(text) or "&#9632;"
     return f'<span class="ob-token ob-{band(logprob)}" title="probability {math.exp(logprob):.3f}">{shown}</span>'
+
+
+def _numbered(text: str, logprob: float | None) -> str:
+    """A token and its probability as text, for those who cannot point at it."""
+    probability = math.exp(-math.inf if logprob is None else logprob)
+    return f"<bdi>{_text(text.strip()) or '&#9632;'}</bdi> {probability:.3f}"
 
 
 def _passages(row: Row) -> str:
@@ -199,7 +208,9 @@ def _time(row: Row) -> str:
     timings = row["timings"]
     named = [(name, timings.get(name)) for name in ("total", "retrieval", "first_token")]
     told = [f"{name.replace('_', ' ')} {value:.2f} s" for name, value in named if value is not None]
-    return f"{', '.join(told) or 'unknown'}; {len(row['token_ids'])} tokens, ended by {_text(row.get('finish_reason'))}"
+    return (
+        f"{', '.join(told) or 'unknown'}; tokens: {len(row['token_ids'])}, ended by {_text(row.get('finish_reason'))}"
+    )
 
 
 def _made_with(report: Report) -> str:

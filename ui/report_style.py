@@ -26,11 +26,13 @@ figure { margin: 0; } figcaption { margin-bottom: .6rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
-td { white-space: pre-wrap; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+th { overflow-wrap: break-word; } td { white-space: pre-wrap; font-variant-numeric: tabular-nums; }
 summary { cursor: pointer; padding: .35rem 0; }
 .failure { border-top: 1px solid var(--line); } .failure > summary { font-weight: 600; }
+.ob-legend { margin: 0 0 1.2rem; } dd details { color: var(--quiet); font-size: .875rem; }
 .failure .quiet { font-weight: 400; } .failure .ob-tokens { font-size: 1rem; line-height: 1.9; }
-dl { margin: .2rem 0 1.2rem; padding-left: 1rem; } dd { margin: 0 0 .6rem; } ol, ul { margin: 0; padding-left: 0; }
+dl { margin: .2rem 0 1.2rem; padding-left: 1rem; } dd { margin: 0 0 .6rem; }
+ol, ul { margin: 0; padding-left: 0; }
 li { list-style: none; } [dir] { unicode-bidi: isolate; }
 :focus-visible { outline: 2px solid var(--bar); outline-offset: 2px; }
 @media print { .failure { break-inside: avoid; } }

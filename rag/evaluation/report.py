@@ -10,7 +10,7 @@ from rag.evaluation.compare import mean_interval
 from rag.evaluation.saved import METRICS, Row, SavedRun, mean_token_probability, score
 
 Interval = tuple[float, float]
-FEW = 10  # an interval of fewer values says nothing
+FEW = 10  # resampling fewer values, or equal ones, says nothing of what else could have been
 
 _RANKS = (1, 2, 3, 4, 5, 6, 11, 21)  # the lowest rank of each group
 _LENGTHS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
@@ -24,7 +24,7 @@ class Group:
     label: str
     questions: int
     mean: float | None
-    interval: Interval | None  # None where there are fewer than `FEW`
+    interval: Interval | None  # None where there are fewer than `FEW`, or all are equal
     expected: float | None = None
 
 
@@ -120,4 +120,5 @@ def _whole_numbers(low: float, high: float | None) -> str:
 def _group(label: str, values: Sequence[float | None], expected: float | None = None) -> Group:
     numbers = [value for value in values if value is not None]
     mean = sum(numbers) / len(numbers) if numbers else None
-    return Group(label, len(numbers), mean, mean_interval(numbers) if len(numbers) >= FEW else None, expected)
+    varied = len(numbers) >= FEW and len(set(numbers)) > 1
+    return Group(label, len(numbers), mean, mean_interval(numbers) if varied else None, expected)
