@@ -10,6 +10,8 @@ import pytest
 from rag.evaluation.report import report
 from rag.evaluation.saved import read_run
 from tests.run_rows import failed, row, save
+from tests.test_browser import CHROMIUM, FLAGS
+from tests.test_cli import FAST
 from ui.cli import main
 from ui.report import MOST_FAILURES, report_page
 
@@ -170,7 +172,7 @@ def test_very_long_answers_and_many_failures_are_cut_and_it_is_said(made):
     assert "(4700 more tokens)" in page
     assert "(98000 more characters)" in page
     assert page.count('class="failure"') == MOST_FAILURES
-    assert "The 200 costliest of 300 are shown." in page
+    assert "300 wrong answers, 0 wrong refusals. The 200 costliest are shown." in page
     assert len(page) < 1_000_000
 
 
@@ -196,3 +198,36 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     assert other.read_text() == (folder / "report.html").read_text()
     assert main(["eval", "report", str(save(tmp_path / "empty", []))]) == 2
     assert "holds no finished answer" in capsys.readouterr().err
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_runs_and_nothing_is_wider_than_the_screen(made, tmp_path, width):
+    from playwright.sync_api import sync_playwright
+
+    rows = [sure(n, 0.9, question=HOSTILE, tokens=["w" * 900, HOSTILE], answers=["o" * 900]) for n in range(9)]
+    rows.append(sure(9, 0.9, relevant_rank=1, passages=[{"rank": 1, "source": "/" + "s" * 900, "place": None}]))
+    file = tmp_path / "report.html"
+    file.write_text(report_page(report(made(rows, template={"text": "t" * 900}))), encoding="utf-8")
+    said = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("request", lambda request: said.append(request.url) if request.url != file.as_uri() else None)
+        page.goto(file.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("svg").first.is_visible()
+        browser.close()
+    assert said == []
+
+
+def test_a_run_of_the_command_is_compared_and_reported(rag, tmp_path):
+    data, folder = tmp_path / "data.jsonl", tmp_path / "run"
+    data.write_text('{"id": 1, "question": "Oak?", "answers": ["yes"]}\n{"id": 2, "question": "Elm?", "answers": []}\n')
+    assert rag("eval", "answers", data, "--out", folder, *FAST)[0] == 0
+    assert rag("eval", "compare", folder, folder)[0] == 0
+    assert rag("eval", "report", folder)[0] == 0
+    assert "Oak?" in (folder / "report.html").read_text(encoding="utf-8")

@@ -132,20 +132,19 @@ def _declines(report: Report) -> str:
 def _failures(report: Report) -> str:
     answers = report.wrong_answers[:MOST_FAILURES]
     refusals = report.wrong_refusals[: MOST_FAILURES - len(answers)]
-    total = len(report.wrong_answers) + len(report.wrong_refusals)
-    shown = len(answers) + len(refusals)
-    cut = f" The {shown} costliest of {total} are shown." if shown < total else ""
+    wrong, declined = len(report.wrong_answers), len(report.wrong_refusals)
+    cut = f" The {MOST_FAILURES} costliest are shown." if wrong + declined > MOST_FAILURES else ""
     parts = [
         ("Confident wrong answers", "Answered with F1 0, or though there is no answer; the surest first.", answers),
         ("Wrong refusals", "Declined though there is an answer; those first whose passage ranked best.", refusals),
     ]
     lists = (
-        f'<h3>{title} ({len(rows)})</h3><p class="quiet">{why}</p>'
+        f'<h3>{title}</h3><p class="quiet">{why}</p>'
         + "".join(_failure(row, opened=n < _OPEN) for n, row in enumerate(rows))
         for title, why, rows in parts
         if rows
     )
-    return f"<section><h2>Failures by cost</h2><p>{total} in all.{cut}</p>{LEGEND}{''.join(lists)}</section>"
+    return f"<section><h2>Failures by cost</h2><p>{wrong} wrong answers, {declined} wrong refusals.{cut}</p>{LEGEND}{''.join(lists)}</section>"
 
 
 def _failure(row: Row, opened: bool) -> str:
