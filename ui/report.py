@@ -144,7 +144,8 @@ def _failures(report: Report) -> str:
         for title, why, rows in parts
         if rows
     )
-    return f"<section><h2>Failures by cost</h2><p>{wrong} wrong answers, {declined} wrong refusals.{cut}</p>{LEGEND}{''.join(lists)}</section>"
+    counts = f"<p>{wrong} wrong answers, {declined} wrong refusals.{cut}</p>"
+    return f"<section><h2>Failures by cost</h2>{counts}{LEGEND}{''.join(lists)}</section>"
 
 
 def _failure(row: Row, opened: bool) -> str:
