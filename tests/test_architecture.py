@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.run_rows import row, save
+
 ROOT = Path(__file__).parents[1]
 FILES = sorted(p for package in ("rag", "ingest", "ui") for p in (ROOT / package).rglob("*.py"))
 OWNERS = {
@@ -137,3 +139,10 @@ def test_a_search_by_words_loads_nothing_heavy(home):
     done = run(f"from ui.cli import main\nassert main({arguments!r}) == 0\n{HEAVY}; sys.exit(repr(heavy))")
     assert done.stderr.strip() == "set()"
     assert "BM25" in done.stdout
+
+
+def test_reading_saved_runs_loads_nothing_heavy(tmp_path):
+    folder = str(save(tmp_path / "run", [row(0, 0.0)]))
+    commands = [["eval", "compare", folder, folder], ["eval", "report", folder]]
+    done = run(f"from ui.cli import main\nassert not any(map(main, {commands!r}))\n{HEAVY}; sys.exit(repr(heavy))")
+    assert done.stderr.strip() == "set()"

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from rag.errors import InputError, LockedError, ModelError, RagError, SettingsError
 from rag.settings import NAMES, Settings, load_settings
 from rag.templates import TEMPLATES
-from ui import chat, commands, library
+from ui import chat, commands, library, runs
 
 Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _EXIT_CODES: dict[type[RagError], int] = {SettingsError: 2, InputError: 2, ModelError: 4, LockedError: 5}
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_mode(judged)
     judged.add_argument("--limit", type=_positive, metavar="N", help="the first N queries only")
     judged.set_defaults(run=commands.evaluate_retrieval)
+    _add_runs(evaluate)
 
     web = actions.add_parser("ui", parents=[place, retrieval, model], help="open the web page")
     web.add_argument("--port", type=int, default=8501)
@@ -173,6 +174,19 @@ def _add_collections(actions: Actions) -> None:
         if name == "delete":
             parser.add_argument("--yes", action="store_true", help="do not ask")
         parser.set_defaults(run=run)
+
+
+def _add_runs(evaluate: Actions) -> None:
+    """The commands about runs that were saved."""
+    compare = evaluate.add_parser("compare", help="what run B does better than run A, and what chance explains")
+    compare.add_argument("run_a", type=Path, metavar="RUN_A")
+    compare.add_argument("run_b", type=Path, metavar="RUN_B")
+    compare.add_argument("--json", action="store_true", help="data on stdout instead of text")
+    compare.set_defaults(run=runs.compare_runs)
+    report = evaluate.add_parser("report", help="a run as one HTML page")
+    report.add_argument("folder", type=Path, metavar="RUN")
+    report.add_argument("--out", type=Path, metavar="FILE", help="where to (default: RUN/report.html)")
+    report.set_defaults(run=runs.report_run)
 
 
 def _add_mode(parser: argparse.ArgumentParser) -> None:

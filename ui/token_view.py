@@ -39,7 +39,7 @@ STYLE = """<style>
 def tokens_html(steps: Sequence[TokenStep], legend: bool = True) -> str:
     """The tokens of an answer, or of its beginning while it is written; with a legend of the colours below."""
     body = "".join(_token(step) for step in steps)
-    return f'<div class="ob-tokens">{STYLE}{body}</div>{_LEGEND if legend else ""}'
+    return f'<div class="ob-tokens">{STYLE}{body}</div>{LEGEND if legend else ""}'
 
 
 def band(logprob: float) -> str:
@@ -78,7 +78,7 @@ def _visible(text: str) -> str:
     return html.escape(text.replace("\n", "↵").replace(" ", "␣", 1) if text.strip() else repr(text)[1:-1] or "∅")
 
 
-_LEGEND = (
+LEGEND = (
     '<div class="ob-legend">the model\'s own probability of each token:'
     + "".join(
         f'<span class="ob-{name}">{name}, {f"{bound:g} or more" if bound else "less"}</span>' for name, bound in BANDS
