@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from rag.adapter import BUNDLED, merged, read_record
 from rag.embedding import Embedder, choose_device
 from rag.errors import PromptError
 from rag.follow_ups import leaned_on, search_question
@@ -154,15 +156,39 @@ def load_assistant(settings: Settings) -> Assistant:
     embedder, generator = load_embedder(settings), load_language_model(settings)
     reranker = load_reranker(settings, generator)
     template = load_template(settings, generator)
-    return Assistant(index, embedder, generator, settings.language_model, template, reranker, settings.join)
+    return Assistant(index, embedder, generator, model_name(settings), template, reranker, settings.join)
 
 
 def load_template(settings: Settings, generator: LocalGenerator) -> Template:
     """The template that the settings name, in the form that suits the model. Raises `RagError` for a wrong file."""
     own, examples = read_own(settings.template, settings.examples_file)
     frame, chat = generator.model.chat_frame(), prefers_chat(settings.language_model)
-    template = choose_template(settings.template, frame, chat, own, settings.target_language)
+    adapter = reading_adapter(settings)
+    name = read_record(adapter)["template"] if adapter else settings.template
+    template = choose_template(name, frame, chat, own, settings.target_language)
     return with_examples(template, examples, settings.examples)
+
+
+def reading_adapter(settings: Settings) -> Path | None:
+    """The adapter that serves what the settings ask for; None where the model answers as it came. Raises `ModelError`.
+
+    It serves the template that it was trained with, which is what "auto" then means, without worked examples.
+    """
+    if settings.adapter == "none" or settings.examples_file is not None or settings.examples is not None:
+        return None
+    if settings.adapter != "auto":
+        folder = Path(settings.adapter)
+    elif settings.language_model == "embedded":
+        folder = BUNDLED
+    else:
+        return None
+    return folder if settings.template in ("auto", read_record(folder)["template"]) else None
+
+
+def model_name(settings: Settings) -> str:
+    """The language model's name, with its adapter's where one serves."""
+    adapter = reading_adapter(settings)
+    return f"{settings.language_model} + {adapter.name}" if adapter else settings.language_model
 
 
 def open_collection(settings: Settings) -> LocalIndex:
@@ -182,16 +208,22 @@ def load_embedder(settings: Settings) -> Embedder:
 def load_language_model(settings: Settings) -> LocalGenerator:
     """The sampling loop over the language model that the settings name, on their device. Raises `ModelError`."""
     folder = resolve_language_model(settings.language_model, settings.models_dir, convert_gguf)
+    if adapter := reading_adapter(settings):
+        folder = merged(folder, adapter, settings.models_dir)
     return LocalGenerator(LanguageModel(folder, choose_device(settings.device), settings.language_model_precision))
 
 
 def load_reranker(settings: Settings, generator: LocalGenerator | None = None) -> Reranker | None:
-    """What the setting `rerank` names; the language model is loaded for it unless it is given. Raises `ModelError`."""
+    """What the setting `rerank` names; the language model, as it came, is loaded for it unless `generator` is that.
+
+    Raises `ModelError`.
+    """
     if settings.rerank == "none":
         return None
     if settings.rerank != "language-model":
         folder = resolve_cross_encoder(settings.rerank, settings.models_dir)
         return cross_encoder(folder, choose_device(settings.device))
-    generator = generator or load_language_model(settings)
+    if generator is None or reading_adapter(settings):
+        generator = load_language_model(replace(settings, adapter="none"))
     model = generator.model
     return question_likelihood(model.encode, generator.score, model.context_window)

@@ -35,6 +35,7 @@ class Settings:
     embedder_precision: str = "float32"
     language_model: str = "embedded"
     language_model_precision: str = "float32"
+    adapter: str = "auto"
     device: str = "auto"
     passages: int = 3
     rerank: str = "none"

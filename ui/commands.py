@@ -156,13 +156,14 @@ def list_models(settings: Settings, options: Options) -> int:
 
 def prepare_models(settings: Settings, options: Options) -> int:
     """`rag models prepare`: convert the bundled language model, if that was not done before."""
-    from rag import models
+    from rag import adapter, models
     from rag.language_model import convert_gguf
 
     with status(options, "preparing the bundled models (once per machine)"):
         models.resolve_embedder("embedded", settings.models_dir)
         folder = models.resolve_language_model("embedded", settings.models_dir, convert_gguf)
-    out.print(f"Bundled models are ready; the language model lies in {folder}", markup=False)
+        tuned = adapter.merged(folder, adapter.BUNDLED, settings.models_dir)
+    out.print(f"Bundled models are ready; the language model lies in {folder}, with its adapter in {tuned}", markup=False)
     return 0
 
 
@@ -264,4 +265,4 @@ def print_device(settings: Settings, assistant: "Assistant") -> None:
     """Say which model answers, and where it runs."""
     precision = ", int8" if settings.language_model_precision == "int8" else ""
     device = assistant.generator.model.device
-    err.print(f"language model {settings.language_model} on {device}{precision}", markup=False, style="dim")
+    err.print(f"language model {assistant.language_model} on {device}{precision}", markup=False, style="dim")

@@ -11,6 +11,7 @@ from rag.assistant import (
     load_language_model,
     load_reranker,
     load_template,
+    model_name,
     open_collection,
 )
 from rag.embedding import Embedder
@@ -46,7 +47,7 @@ def assistant(collection: str) -> Assistant:
         index,
         loaded.embedder,
         loaded.generator,
-        chosen.language_model,
+        model_name(chosen),
         load_template(chosen, loaded.generator),
         loaded.reranker,
         chosen.join,
