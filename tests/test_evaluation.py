@@ -60,13 +60,13 @@ PARAMS = SamplingParams(max_new_tokens=4, temperature=1, seed=0)
 
 def test_a_run_has_a_line_a_question_and_goes_on_where_it_stopped(assistant, data, tmp_path):
     run = tmp_path / "run"
-    whole = run_answers(assistant, data, run, PARAMS, 2)
+    whole = run_answers(assistant, read_questions(data), run, PARAMS, 2)
     lines = (run / "answers.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["q0", "q1", "q2", "q3", "none"]
     # Cut off in the middle of the third line.
     (run / "answers.jsonl").write_text("\n".join(lines[:2]) + "\n" + lines[2][:40])
     asked = []
-    again = run_answers(assistant, data, run, PARAMS, 2, lambda done, total: asked.append((done, total)))
+    again = run_answers(assistant, read_questions(data), run, PARAMS, 2, on_row=lambda done, total: asked.append((done, total)))
     untimed = [json.loads(line) | {"timings": None} for line in (run / "answers.jsonl").read_text().splitlines()]
     assert untimed == [json.loads(line) | {"timings": None} for line in lines]  # same seed, same answers
     assert asked[-1] == (5, 5)
@@ -75,7 +75,7 @@ def test_a_run_has_a_line_a_question_and_goes_on_where_it_stopped(assistant, dat
 
 
 def test_a_row_holds_what_was_read_and_written(assistant, data, tmp_path):
-    run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
+    run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
     row = read_rows(tmp_path / "run" / "answers.jsonl")[0]
     assert len(row["token_ids"]) == len(row["logprobs"]) == len(row["sampled_logprobs"]) == 4
     assert row["logprob"] == pytest.approx(sum(row["logprobs"]))
@@ -85,27 +85,27 @@ def test_a_row_holds_what_was_read_and_written(assistant, data, tmp_path):
 def test_a_question_that_fails_is_an_error_row(assistant, tmp_path):
     file = tmp_path / "q.jsonl"
     file.write_text('{"id": 1, "question": " "}\n\n{"id": 2, "question": "fine?", "answers": ["x"]}')
-    result = run_answers(assistant, file, tmp_path / "run", PARAMS, 2)
+    result = run_answers(assistant, read_questions(file), tmp_path / "run", PARAMS, 2)
     assert (result["questions"], result["errors"]) == (2, 1)
     assert "ask something" in read_rows(tmp_path / "run" / "answers.jsonl")[0]["error"]
 
 
 def test_a_run_is_not_mixed_with_another(assistant, data, tmp_path):
-    run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
+    run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
     with pytest.raises(InputError, match="another params"):
-        run_answers(assistant, data, tmp_path / "run", SamplingParams(max_new_tokens=5), 2)
+        run_answers(assistant, read_questions(data), tmp_path / "run", SamplingParams(max_new_tokens=5), 2)
     data.write_text(data.read_text() + "\n")
     with pytest.raises(InputError, match="another data"):
-        run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
+        run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
 
 
 def test_a_run_is_not_continued_on_other_documents(assistant, data, tmp_path, put):
-    run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
+    run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
     put(assistant.index, ["boats sink"], prefix="later")
     with assistant.index.writing():
         assistant.index.catalog.remove_sources(["/doc0.txt"])  # as many passages as before
     with pytest.raises(InputError, match="another collection"):
-        run_answers(assistant, data, tmp_path / "run", PARAMS, 2)
+        run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
 
 
 def test_summary_by_hand():

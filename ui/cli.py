@@ -13,7 +13,7 @@ from typing import TypeAlias
 from rag.errors import InputError, LockedError, ModelError, RagError, SettingsError
 from rag.settings import NAMES, Settings, load_settings
 from rag.templates import TEMPLATES
-from ui import chat, commands, library
+from ui import chat, commands, evaluating, library
 
 Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _EXIT_CODES: dict[type[RagError], int] = {SettingsError: 2, InputError: 2, ModelError: 4, LockedError: 5}
@@ -75,24 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_mode(search)
     search.set_defaults(run=commands.search)
 
-    evaluate = actions.add_parser("eval", help="ask many questions and measure").add_subparsers(
-        required=True, metavar="WHAT"
-    )
-    answers = evaluate.add_parser(
-        "answers", parents=[place, retrieval, model], help="answers against the accepted ones"
-    )
-    answers.add_argument("data", type=Path, metavar="DATA", help="JSON lines: id, question, answers, answerable")
-    answers.add_argument(
-        "--out", type=Path, required=True, metavar="RUN", help="folder of the run; it goes on where it stopped"
-    )
-    answers.set_defaults(run=commands.evaluate_answers)
-    judged = evaluate.add_parser(
-        "retrieval", parents=[place, reranking], help="does the search find the right passage?"
-    )
-    judged.add_argument("data", type=Path, metavar="DATA", help="a BEIR folder or a SQuAD-format file")
-    _add_mode(judged)
-    judged.add_argument("--limit", type=_positive, metavar="N", help="the first N queries only")
-    judged.set_defaults(run=commands.evaluate_retrieval)
+    _add_evaluation(actions, place, retrieval, reranking, model)
 
     web = actions.add_parser("ui", parents=[place, retrieval, model], help="open the web page")
     web.add_argument("--port", type=int, default=8501)
@@ -121,6 +104,37 @@ def _parser() -> argparse.ArgumentParser:
         run=commands.list_templates
     )
     return parser
+
+
+def _add_evaluation(
+    actions: Actions,
+    place: argparse.ArgumentParser,
+    retrieval: argparse.ArgumentParser,
+    reranking: argparse.ArgumentParser,
+    model: argparse.ArgumentParser,
+) -> None:
+    """The commands that ask many questions."""
+    what = actions.add_parser("eval", help="ask many questions and measure").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    answers = what.add_parser("answers", parents=[place, retrieval, model], help="answers against the accepted ones")
+    _add_asking(answers)
+    answers.set_defaults(run=evaluating.evaluate_answers)
+    judged = what.add_parser("retrieval", parents=[place, reranking], help="does the search find the right passage?")
+    judged.add_argument("data", type=Path, metavar="DATA", help="a BEIR folder or a SQuAD-format file")
+    _add_mode(judged)
+    judged.add_argument("--limit", type=_positive, metavar="N", help="the first N queries only")
+    judged.set_defaults(run=evaluating.evaluate_retrieval)
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="JSON lines with id and question, a SQuAD-format file or a BEIR folder"
+    )
+    parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run; it goes on where it stopped")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="the first N questions only")
+    parser.add_argument("--batch", type=_positive, default=8, metavar="B", help="questions at a time (default 8)")
+    parser.add_argument("--closed-book", action="store_true", help="without any passages")
 
 
 def _add_library(actions: Actions, place: argparse.ArgumentParser, filters: argparse.ArgumentParser) -> None:
