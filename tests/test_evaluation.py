@@ -66,7 +66,9 @@ def test_a_run_has_a_line_a_question_and_goes_on_where_it_stopped(assistant, dat
     # Cut off in the middle of the third line.
     (run / "answers.jsonl").write_text("\n".join(lines[:2]) + "\n" + lines[2][:40])
     asked = []
-    again = run_answers(assistant, read_questions(data), run, PARAMS, 2, on_row=lambda done, total: asked.append((done, total)))
+    again = run_answers(
+        assistant, read_questions(data), run, PARAMS, 2, on_row=lambda done, total: asked.append((done, total))
+    )
     untimed = [json.loads(line) | {"timings": None} for line in (run / "answers.jsonl").read_text().splitlines()]
     assert untimed == [json.loads(line) | {"timings": None} for line in lines]  # same seed, same answers
     assert asked[-1] == (5, 5)

@@ -120,6 +120,20 @@ def _add_evaluation(
     answers = what.add_parser("answers", parents=[place, retrieval, model], help="answers against the accepted ones")
     _add_asking(answers)
     answers.set_defaults(run=evaluating.evaluate_answers)
+    sweep = what.add_parser(
+        "sweep", parents=[place, retrieval, _language_model(False)], help="answers at several temperatures"
+    )
+    _add_asking(sweep)
+    sweep.add_argument(
+        "--temperature",
+        dest="temperatures",
+        type=_temperatures,
+        default=[0.0, 0.3, 0.7, 1.0],
+        metavar="T,T,...",
+        help="default 0,0.3,0.7,1",
+    )
+    sweep.add_argument("--samples", type=_positive, default=5, metavar="N", help="answers a question (default 5)")
+    sweep.set_defaults(run=evaluating.evaluate_sweep)
     judged = what.add_parser("retrieval", parents=[place, reranking], help="does the search find the right passage?")
     judged.add_argument("data", type=Path, metavar="DATA", help="a BEIR folder or a SQuAD-format file")
     _add_mode(judged)
@@ -204,6 +218,10 @@ def _positive(text: str) -> int:
     return number
 
 
+def _temperatures(text: str) -> list[float]:
+    return list(dict.fromkeys(float(part) for part in text.split(",")))
+
+
 def _place(with_collection: bool = True) -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
     if with_collection:
@@ -246,7 +264,7 @@ def _filters() -> argparse.ArgumentParser:
     return parser
 
 
-def _language_model() -> argparse.ArgumentParser:
+def _language_model(with_temperature: bool = True) -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
     flags.add_argument("--language-model", metavar="MODEL")
     flags.add_argument(
@@ -262,7 +280,8 @@ def _language_model() -> argparse.ArgumentParser:
     flags.add_argument("--target-language", metavar="NAME", help="what the translation templates translate into")
     flags.add_argument("--max-new-tokens", metavar="N")
     flags.add_argument("--min-new-tokens", metavar="N", help="nothing ends the answer before so many")
-    flags.add_argument("--temperature", metavar="T", help="0 is greedy")
+    if with_temperature:
+        flags.add_argument("--temperature", metavar="T", help="0 is greedy")
     flags.add_argument("--top-k", metavar="K", help="the K most probable tokens; 0 keeps all")
     flags.add_argument("--top-p", metavar="P", help="the most probable tokens with this mass; 1 keeps all")
     flags.add_argument("--min-p", metavar="P", help="tokens at least P times as probable as the best; 0 keeps all")

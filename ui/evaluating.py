@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,36 @@ def evaluate_answers(settings: Settings, options: Options) -> int:
         print_json(result)
     else:
         show_metrics(result)
+        out.print(f"over {result['questions']} questions, {result['answerable']} answerable, {result['errors']} errors")
+    return 3 if result["errors"] else 0
+
+
+def evaluate_sweep(settings: Settings, options: Options) -> int:
+    """`rag eval sweep DATA`: what the temperature does to the answers; 3 where some failed."""
+    from rag.evaluation.sweep import run_sweep
+
+    params = [sampling_params(replace(settings, temperature=t), (), default_seed=0) for t in options.temperatures]
+    with asking(settings, options) as (assistant, data, identity), folder_of(options) as run, counted(options) as bar:
+        result = run_sweep(
+            assistant,
+            data,
+            run,
+            params,
+            options.samples,
+            settings.passages,
+            options.batch,
+            identity,
+            lambda done, total: bar(done, total, "answers"),
+        )
+    if options.json:
+        print_json(result)
+        return 3 if result["errors"] else 0
+    for part in result["temperatures"]:
+        out.print(f"temperature {part['temperature']:g}")
+        show_metrics(part)
+    out.print(
+        f"over {result['questions']} questions, up to {result['samples']} answers each, {result['errors']} errors"
+    )
     return 3 if result["errors"] else 0
 
 
@@ -103,12 +134,11 @@ def folder_of(options: Options) -> Iterator[Path]:
 
 
 def show_metrics(result: dict[str, Any]) -> None:
-    """A line a metric that is known, and what they are over."""
+    """A line a metric that is known, with its interval."""
     for name, value in result["metrics"].items():
         if value is not None:
             low, high = result["intervals"][name]
             out.print(f"{name:22} {value:.3f}   95 % interval {low:.3f} to {high:.3f}")
-    out.print(f"over {result['questions']} questions, {result['answerable']} answerable, {result['errors']} errors")
 
 
 def _bring_collection(

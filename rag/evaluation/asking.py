@@ -61,11 +61,13 @@ def closed_book(template: Template) -> Template:
 
 def ask_all(assistant: Assistant, tasks: Sequence[Task], k: int, batch: int) -> Iterator[Done]:
     """Each task with its answer as soon as it is finished, `batch` at a time. A task's own seed must be given."""
+    last: _Asked | None = None
     for start in range(0, len(tasks), batch):
         asked = []
         for task in tasks[start : start + batch]:
             try:
-                asked.append(_prepare(assistant, task, k))
+                last = _prepare(assistant, task, k, last)
+                asked.append(last)
             except RagError as error:
                 yield Done(task, error=str(error))
         for one in [one for one in asked if not assistant.can_answer(one.prompt)]:
@@ -83,12 +85,15 @@ def given(texts: Sequence[str]) -> list[RetrievedPassage]:
     return found
 
 
-def _prepare(assistant: Assistant, task: Task, k: int) -> _Asked:
+def _prepare(assistant: Assistant, task: Task, k: int, last: _Asked | None) -> _Asked:
+    """Find the passages and build the prompt, unless the task before had the same question."""
     question = task.question
     if question.error:
         raise InputError(question.error)
     began = time.perf_counter()
     params = replace(assistant.complete(task.params), alternatives=0)
+    if last and last.task.question is question:
+        return _Asked(task, last.prompt, params, 0.0)
     passages = None if question.context is None else given(question.context)
     prompt = assistant.prompt(question.question, params, k, passages=passages)
     return _Asked(task, prompt, params, time.perf_counter() - began)

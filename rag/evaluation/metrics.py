@@ -1,13 +1,14 @@
 """Metrics of one answer against the accepted ones: small pure functions, 0 to 1. The only module that uses sacrebleu.
 
-Normalisation is SQuAD's (Rajpurkar et al. 2016): lower case, no punctuation, no English article, single blanks.
-Chinese, Japanese and Korean characters count as words of their own.
+Normalisation is SQuAD's (Rajpurkar et al. 2016): lower case, no ASCII punctuation, no English article, single blanks.
+Chinese, Japanese and Korean characters count as words of their own, and in a text with any no punctuation counts.
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from string import punctuation
+from unicodedata import category
 
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _CJK = re.compile(r"([぀-ヿ㐀-䶿一-鿿豈-﫿가-힣])")
@@ -15,8 +16,9 @@ _CJK = re.compile(r"([぀-ヿ㐀-䶿一-鿿豈-﫿가-힣])")
 
 def words(text: str) -> list[str]:
     """The normalised words of a text."""
-    # Every Unicode punctuation mark and, as SQuAD does, the ASCII symbols such as $ and +.
-    kept = "".join(c for c in text.lower() if not (unicodedata.category(c)[0] == "P" or c in "$+<=>^`|~"))
+    # Curly quotes and dashes stay in other texts, as in SQuAD's own script: its published figures count them.
+    wide = bool(_CJK.search(text))
+    kept = "".join(c for c in text.lower() if c not in punctuation and not (wide and category(c)[0] == "P"))
     return _CJK.sub(r" \1 ", _ARTICLE.sub(" ", kept)).split()
 
 

@@ -60,8 +60,10 @@ def finish(
     """Ask what the file has no line for yet; all of its rows. `describe` tells the rows of tasks apart."""
     rows = list(_complete_lines(file))
     names = list(describe(tasks[0]))
-    known = {tuple(row[name] for name in names) for row in rows}
+    known = {tuple(row.get(name) for name in names) for row in rows}
     left = [task for task in tasks if tuple(describe(task).values()) not in known]
+    if on_row:
+        on_row(len(rows), len(tasks))
     with file.open("a", encoding="utf-8") as out:
         for done in ask_all(assistant, left, k, batch):
             rows.append(row_of(done) | describe(done.task))
@@ -146,6 +148,7 @@ def _complete_lines(file: Path) -> Iterator[Row]:
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         file.write_bytes(whole)
-    for line in whole.decode("utf-8").split("\n"):
-        if line:
-            yield json.loads(line)
+    try:
+        yield from [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
+    except ValueError as error:
+        raise InputError(f"{file} cannot be read ({error}); choose another --out.") from error
