@@ -56,7 +56,11 @@ def test_rouge_l_by_hand(text, answers, expected):
     [
         ("Paris", ["Paris"], 1),  # a single word has no pairs: they do not count against it
         ("the cat sat", ["the cat sat", "nothing like it"], 1),
-        ("a b c d", ["a b x d"], (3 / 4 * 1 / 3 * 1 / (2 * 2) * 1 / (4 * 1)) ** 0.25),  # smoothed: no triple is 1/2 of one, no four 1/4
+        (
+            "a b c d",
+            ["a b x d"],
+            (3 / 4 * 1 / 3 * 1 / (2 * 2) * 1 / (4 * 1)) ** 0.25,
+        ),  # smoothed: no triple is 1/2 of one, no four 1/4
         ("Paris", ["Paris is it"], 2.718281828459045 ** (1 - 3)),  # too short: exp(1 - r / c)
         ("", ["x"], 0),
         ("三十六把", ["三十六把"], 1),

@@ -118,9 +118,11 @@ def asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, Q
             _bring_collection(settings, options, assistant, data.passages, Path(folder))
         if not options.quiet:
             print_device(settings, assistant)
-        yield assistant, data, _identity(settings)
-        if assistant.index:
-            assistant.index.close()
+        try:
+            yield assistant, data, _identity(settings)
+        finally:
+            if assistant.index:
+                assistant.index.close()
 
 
 @contextmanager

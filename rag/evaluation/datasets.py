@@ -81,7 +81,7 @@ def read_questions(path: Path, limit: int | None = None) -> QuestionSet:
     rows: Iterable[tuple[str, Callable[[], Question]]] = _lines(content)
     if squad is not None:
         passages, rows = _squad(path, squad)
-    questions = list(islice(_distinct(rows), limit))
+    questions = _distinct(islice(rows, limit))
     if not questions:
         raise InputError(f"The question file {path} holds no question; write one JSON object a line.")
     if all(question.error for question in questions):
@@ -98,8 +98,9 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _distinct(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[Question]:
-    """Each row as a question; a bad one has its error, and its place for an id where it has none of its own."""
+def _distinct(rows: Iterable[tuple[str, Callable[[], Question]]]) -> list[Question]:
+    """Each row as a question; a bad one has its error, and its place for an id."""
+    questions: list[Question] = []
     seen: set[str] = set()
     for place, make in rows:
         try:
@@ -108,11 +109,17 @@ def _distinct(rows: Iterable[tuple[str, Callable[[], Question]]]) -> Iterator[Qu
                 raise ValueError(f"the id {question.id!r} occurs twice; ids must differ")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             said = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-            question = Question(place, "", error=f"{place}: {said}.")
-            while question.id in seen:
-                question = replace(question, id=f"{question.id}*")
-        seen.add(question.id)
-        yield question
+            questions.append(Question(place, "", error=f"{place}: {said}."))
+        else:
+            seen.add(question.id)
+            questions.append(question)
+    return [replace(q, id=_free(q.id, seen)) if q.error else q for q in questions]
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "*"
+    return name
 
 
 def _lines(content: str) -> Iterator[tuple[str, Callable[[], Question]]]:
