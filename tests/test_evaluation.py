@@ -273,7 +273,9 @@ def test_summary_by_hand():
         base | unknown | {"answerable": False, "abstained": "said so", "token_ids": []},
         {"error": "failed", "answerable": True},
     ]
+    rows = [row | {"id": str(n)} for n, row in enumerate(rows)]
     result = summary(rows)
+    assert summary(rows[::-1]) == result
     assert result["metrics"] == {
         "exact_match": 0.5,
         "f1": 0.75,

@@ -44,8 +44,11 @@ def row_of(done: Done) -> Row:
 
 
 def summary(rows: Iterable[Row]) -> Row:
-    """Means over the rows that they are known of, with 95 % bootstrap intervals; a metric without rows is None."""
-    rows = list(rows)
+    """Means over the rows that they are known of, with 95 % bootstrap intervals; a metric without rows is None.
+
+    The order in which rows were finished makes no difference.
+    """
+    rows = sorted(rows, key=lambda row: str(row["id"]))
     finished = [row for row in rows if row["error"] is None]
     values = {name: [float(row[name]) for row in finished if row.get(name) is not None] for name in _SCORES} | {
         "choice_accuracy": [float(row["choice_correct"]) for row in finished if row["choice_correct"] is not None],

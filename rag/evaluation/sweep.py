@@ -75,7 +75,7 @@ def by_temperature(rows: Sequence[Row], temperature: float) -> Row:
     values: dict[str, list[float]] = {
         name: [] for name in ("exact_match", "f1", "majority_exact_match", "distinct", "agreement")
     }
-    for group in groups.values():
+    for _, group in sorted(groups.items()):
         group.sort(key=lambda row: int(row["sample"]))
         counts = Counter(" ".join(words(row["answer"])) for row in group)
         majority, votes = counts.most_common(1)[0]
