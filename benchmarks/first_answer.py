@@ -40,7 +40,8 @@ def run() -> None:
         ingest = time.perf_counter() - began
 
         cold = []
-        questions = [q.question for q in read_questions(EXAMPLES / "questions.jsonl") if q.answerable][:QUESTIONS]
+        asked = read_questions(EXAMPLES / "questions.jsonl").questions
+        questions = [q.question for q in asked if q.answerable][:QUESTIONS]
         for question in questions[:COLD_RUNS]:
             began = time.perf_counter()
             subprocess.run([*rag, "ask", question, *place], check=True, capture_output=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rag.assistant import Assistant, load_language_model
 from rag.embedding import Embedder
+from rag.evaluation.datasets import read_questions
 from rag.evaluation.run import run_answers
 from rag.index import open_index
 from rag.index.catalog import Source
@@ -38,11 +39,14 @@ def run(rows_file: Path, n: int, k: int, templates: list[str]) -> None:
                 document = Document(key, (key,), title, "text/plain", text)
                 index.put_document(document, [Span(0, len(text))], vector[None], Source(key, 0, 0, key))
         data = Path(work) / "questions.jsonl"
-        data.write_text("".join(json.dumps(row | {"id": str(row["id"])}) + "\n" for row in sample(rows, n)))
+        data.write_text(
+            "".join(json.dumps(row | {"id": str(row["id"]), "context": None}) + "\n" for row in sample(rows, n))
+        )
         for name in templates:
             assistant = Assistant(index, embedder, generator, "embedded", name)
-            result = run_answers(assistant, data, Path(work) / name, SamplingParams(max_new_tokens=32, seed=0), k)
-            figures = "  ".join(f"{key} {value:.3f}" for key, value in result["metrics"].items())
+            params = SamplingParams(max_new_tokens=32, seed=0)
+            result = run_answers(assistant, read_questions(data), Path(work) / name, params, k, batch=1)
+            figures = "  ".join(f"{key} {value:.3f}" for key, value in result["metrics"].items() if value is not None)
             print(
                 f"{name:10} k={k}  {figures}  ({result['answerable']} answerable, {result['questions']} in all)",
                 flush=True,

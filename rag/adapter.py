@@ -23,12 +23,21 @@ def read_record(adapter: Path) -> dict[str, Any]:
     """What an adapter says of itself. Raises `ModelError`."""
     try:
         record: dict[str, Any] = json.loads((adapter / RECORD).read_text(encoding="utf-8"))
-        record["template"], record["weights_sha256"], record["base_sha256"]
+        needed = [record[key] for key in ("template", "weights_sha256", "base_sha256")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{adapter} is no adapter of `rag finetune` ({error!r}); name its folder, auto or none."
         ) from error
+    if not all(isinstance(value, str) for value in needed):
+        raise ModelError(f"The record of the adapter in {adapter} is damaged; make it or install it again.")
     return record
+
+
+def check(adapter: Path) -> None:
+    """Raise `ModelError` where an adapter's weights are not those of its record."""
+    known = read_record(adapter)["weights_sha256"]
+    if not (adapter / WEIGHTS).is_file() or sha256_of(adapter / WEIGHTS) != known:
+        raise ModelError(f"The adapter in {adapter} is damaged; make it or install it again.")
 
 
 def weights_identity(model: Path) -> str:
@@ -47,14 +56,13 @@ def merged(model: Path, adapter: Path, models_dir: Path) -> Path:
     )
     base = hashlib.sha256(f"{model.absolute()} {at}".encode()).hexdigest()
     target = models_dir / f"{model.name}-{base[:8]}-reader-{record['weights_sha256'][:12]}"
-    prepare(target, lambda folder: _merge(model, adapter, record, folder))
+    prepare(target, lambda folder: _merge(model, adapter, folder))
     return target
 
 
-def _merge(model: Path, adapter: Path, record: dict[str, Any], folder: Path) -> None:
-    if not (adapter / WEIGHTS).is_file() or sha256_of(adapter / WEIGHTS) != record["weights_sha256"]:
-        raise ModelError(f"The adapter in {adapter} is damaged; make it or install it again.")
-    if weights_identity(model) != record["base_sha256"]:
+def _merge(model: Path, adapter: Path, folder: Path) -> None:
+    check(adapter)
+    if weights_identity(model) != read_record(adapter)["base_sha256"]:
         raise ModelError(f"The adapter in {adapter} was made for another model than {model.name}; choose none.")
     from rag.finetuning import merge
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rag.adapter import BUNDLED, merged, read_record
 from rag.embedding import Embedder, choose_device
-from rag.errors import PromptError
+from rag.errors import InputError, PromptError
 from rag.follow_ups import leaned_on, search_question
 from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
@@ -37,8 +37,8 @@ class Assistant:
 
     def __init__(
         self,
-        index: LocalIndex,
-        embedder: Embedder,
+        index: LocalIndex | None,
+        embedder: Embedder | None,
         generator: LocalGenerator,
         language_model: str,
         template: str | Template = "auto",
@@ -47,7 +47,7 @@ class Assistant:
     ) -> None:
         """Put loaded parts together. `template` is one of `choose_template`, or the name of one.
 
-        `reranker` and `join` are for `retrieve`.
+        `reranker` and `join` are for `retrieve`. Without an index and an embedder passages must be given.
         """
         self.index = index
         self.embedder = embedder
@@ -88,34 +88,38 @@ class Assistant:
     ) -> Iterator[Event]:
         """As `ask`, as it happens: the prompt with its passages, a step a token, and the answer last."""
         began = time.perf_counter()
-        params = self._complete(params or SamplingParams())
-        prompt = self._prompt(question, params, k, keep, history)
+        params = self.complete(params or SamplingParams())
+        prompt = self.prompt(question, params, k, keep, history)
         found = time.perf_counter()
         yield prompt
         steps: list[TokenStep] = []
         first: float | None = None
-        if prompt.passages or not self.template.reads_passages:
+        if self.can_answer(prompt):
             for step in self.generator.stream(prompt.token_ids, params, cancelled):
                 first = first or time.perf_counter() - began
                 steps.append(step)
                 yield step
-        text = "".join(step.text for step in steps).strip()
-        yield Answer(
-            prompt=prompt,
-            text=text,
-            steps=tuple(steps),
-            params=params,
-            language_model=self.language_model,
-            timings=Timings(found - began, first, time.perf_counter() - began),
-            abstained=self._abstained(prompt, text),
-        )
+        timings = Timings(found - began, first, time.perf_counter() - began)
+        yield self.answer(prompt, steps, params, timings)
 
-    def _complete(self, params: SamplingParams) -> SamplingParams:
+    def complete(self, params: SamplingParams) -> SamplingParams:
         """Fix the seed, so that the answer can be made again, and add what ends the template's answers."""
         seed = new_seed() if params.seed is None else params.seed
         return replace(params, seed=seed, stop=tuple(dict.fromkeys((*params.stop, *self.template.stops))))
 
-    def _prompt(self, question: str, params: SamplingParams, k: int, keep: Filter, history: Sequence[Turn]) -> Prompt:
+    def prompt(
+        self,
+        question: str,
+        params: SamplingParams,
+        k: int = 3,
+        keep: Filter = EVERYTHING,
+        history: Sequence[Turn] = (),
+        passages: Sequence[RetrievedPassage] | None = None,
+    ) -> Prompt:
+        """What the model reads: with passages that are given, best first, or with those that are retrieved.
+
+        Raises `InputError` and `PromptError`.
+        """
         for text in (question, *(f"{turn.question} {turn.answer}" for turn in history)):
             check_question(text)
         model = self.generator.model
@@ -125,21 +129,43 @@ class Assistant:
                 f"max_new_tokens {params.max_new_tokens} leaves nothing of the model's context window of "
                 f"{model.context_window} tokens; lower it."
             )
-        searched, retrieved = None, list[RetrievedPassage]()
+        searched = None
         if not self.template.reads_passages:
-            history = ()
-        else:
+            history, passages = (), ()
+        elif passages is None:
             searched = search_question(question, history)
-            embed = self.embedder.embed_question
-            retrieved = retrieve(self.index, embed, searched, k, keep, reranker=self.reranker, join=self.join)
+            passages = self._retrieve(searched, k, keep)
         if not self.template.chat:  # a small model answers a question that stands alone better without
             history = leaned_on(question, history)
         frame = model.chat_frame()
-        prompt = build_prompt(self.template, question, retrieved, model.encode, budget, frame, history)
+        prompt = build_prompt(self.template, question, passages, model.encode, budget, frame, history)
         return replace(prompt, search_question=searched)
 
+    def can_answer(self, prompt: Prompt) -> bool:
+        """Whether the model is asked at all: not where no passage was found."""
+        return bool(prompt.passages) or not self.template.reads_passages
+
+    def answer(self, prompt: Prompt, steps: Sequence[TokenStep], params: SamplingParams, timings: Timings) -> Answer:
+        """What was written after a prompt as an answer."""
+        text = "".join(step.text for step in steps).strip()
+        return Answer(
+            prompt=prompt,
+            text=text,
+            steps=tuple(steps),
+            params=params,
+            language_model=self.language_model,
+            timings=timings,
+            abstained=self._abstained(prompt, text),
+        )
+
+    def _retrieve(self, question: str, k: int, keep: Filter) -> list[RetrievedPassage]:
+        if self.index is None or self.embedder is None:
+            raise InputError("There is no collection to find passages in; name one, or give the passages.")
+        embed = self.embedder.embed_question
+        return retrieve(self.index, embed, question, k, keep, reranker=self.reranker, join=self.join)
+
     def _abstained(self, prompt: Prompt, text: str) -> str | None:
-        if self.template.reads_passages and not prompt.passages:
+        if not self.can_answer(prompt):
             return NOTHING_FOUND
         return SAID_SO if text.lower().startswith(REFUSAL.rstrip(".").lower()) else None
 
@@ -205,11 +231,16 @@ def load_embedder(settings: Settings) -> Embedder:
     return Embedder(folder, choose_device(settings.device), settings.embedder_precision)
 
 
+def language_model_folder(settings: Settings) -> Path:
+    """Where the weights lie that answer, an adapter's merged into them where one serves. Raises `ModelError`."""
+    folder = resolve_language_model(settings.language_model, settings.models_dir, convert_gguf)
+    adapter = reading_adapter(settings)
+    return merged(folder, adapter, settings.models_dir) if adapter else folder
+
+
 def load_language_model(settings: Settings) -> LocalGenerator:
     """The sampling loop over the language model that the settings name, on their device. Raises `ModelError`."""
-    folder = resolve_language_model(settings.language_model, settings.models_dir, convert_gguf)
-    if adapter := reading_adapter(settings):
-        folder = merged(folder, adapter, settings.models_dir)
+    folder = language_model_folder(settings)
     return LocalGenerator(LanguageModel(folder, choose_device(settings.device), settings.language_model_precision))
 
 

@@ -18,6 +18,7 @@ OWNERS = {
     "sentence_transformers": {"rag/embedding.py", "rag/reranking.py"},
     "rapidfuzz": {"rag/near_copies.py"},
     "ir_measures": {"rag/evaluation/retrieval.py"},
+    "sacrebleu": {"rag/evaluation/metrics.py"},
     "transformers": {"rag/language_model.py"},
     "torch": {
         f"rag/{name}.py"
@@ -35,7 +36,11 @@ OWNERS = {
     "openpyxl": set(),
     "semantic_text_splitter": {"ingest/chunking.py"},
 }
-SEES_ALL_STAGES = {"rag/assistant.py", "rag/evaluation/run.py", "rag/evaluation/retrieval.py", "rag/__init__.py"}
+SEES_ALL_STAGES = {
+    "rag/assistant.py",
+    "rag/__init__.py",
+    *(f"rag/evaluation/{name}.py" for name in ("asking", "collection", "retrieval", "run", "sweep")),
+}
 INDEX = [path.relative_to(ROOT).as_posix() for path in (ROOT / "rag/index").glob("*.py")]
 # What a stage may use besides schema and errors.
 STAGES = {

@@ -6,7 +6,8 @@ import random
 import pytest
 
 from rag.errors import InputError
-from rag.evaluation.compare import compare, mean_interval
+from rag.evaluation.bootstrap import interval
+from rag.evaluation.compare import compare
 from rag.evaluation.saved import METRICS, mean_token_probability, read_run, settings
 from tests.run_rows import failed, row, save
 from ui.cli import main
@@ -177,7 +178,7 @@ def test_an_interval_covers_the_mean_as_often_as_it_says():
     chance = random.Random(0)
     covered = 0
     for _ in range(100):
-        low, high = mean_interval([chance.random() for _ in range(30)])
+        low, high = interval([chance.random() for _ in range(30)])
         covered += low <= 0.5 <= high
     assert 88 <= covered <= 99
 

@@ -22,7 +22,7 @@ def squeezed(text):
 
 
 def test_there_are_forty_questions_ten_of_them_without_an_answer():
-    questions = read_questions(EXAMPLES / "questions.jsonl")
+    questions = read_questions(EXAMPLES / "questions.jsonl").questions
     assert (len(questions), sum(not q.answerable for q in questions)) == (40, 10)
     assert all(bool(q.answers) == q.answerable for q in questions)
     assert sum(len(q.answers[0].split()) >= 4 for q in questions if q.answers) >= 8
@@ -43,7 +43,7 @@ def test_the_answer_stands_in_its_passage(row):
 
 def test_two_dozen_second_questions_lean_on_their_first_and_ten_do_not():
     rows = [row for row in ROWS if "history" in row]
-    assert len(read_questions(EXAMPLES / "follow_ups.jsonl")) == len(rows) == 34
+    assert len(read_questions(EXAMPLES / "follow_ups.jsonl").questions) == len(rows) == 34
     assert sum(row["leans"] for row in rows) == 24
     assert all(set(turn) == {"question", "answer"} for row in rows for turn in row["history"])
 

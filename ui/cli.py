@@ -12,8 +12,7 @@ from typing import TypeAlias
 
 from rag.errors import InputError, LockedError, ModelError, RagError, SettingsError
 from rag.settings import NAMES, Settings, load_settings
-from rag.templates import TEMPLATES
-from ui import chat, commands, library, runs
+from ui import chat, commands, evaluating, flags, library, runs, training
 
 Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _EXIT_CODES: dict[type[RagError], int] = {SettingsError: 2, InputError: 2, ModelError: 4, LockedError: 5}
@@ -51,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="rag", description="Answers questions from your own documents and shows the probability of every token."
     )
     actions = parser.add_subparsers(required=True, metavar="COMMAND")
-    place, model, filters = _place(), _language_model(), _filters()
-    reranking, retrieval = _reranking(), _retrieval()
+    place, model, filters = flags.place(), flags.language_model(), flags.filters()
+    reranking, retrieval = flags.reranking(), flags.retrieval()
 
     _add_library(actions, place, filters)
 
@@ -72,28 +71,12 @@ def _parser() -> argparse.ArgumentParser:
 
     search = actions.add_parser("search", parents=[place, retrieval, filters], help="show the passages for a question")
     search.add_argument("question", metavar="QUESTION")
-    _add_mode(search)
+    flags.add_mode(search)
     search.set_defaults(run=commands.search)
 
-    evaluate = actions.add_parser("eval", help="ask many questions and measure").add_subparsers(
-        required=True, metavar="WHAT"
-    )
-    answers = evaluate.add_parser(
-        "answers", parents=[place, retrieval, model], help="answers against the accepted ones"
-    )
-    answers.add_argument("data", type=Path, metavar="DATA", help="JSON lines: id, question, answers, answerable")
-    answers.add_argument(
-        "--out", type=Path, required=True, metavar="RUN", help="folder of the run; it goes on where it stopped"
-    )
-    answers.set_defaults(run=commands.evaluate_answers)
-    judged = evaluate.add_parser(
-        "retrieval", parents=[place, reranking], help="does the search find the right passage?"
-    )
-    judged.add_argument("data", type=Path, metavar="DATA", help="a BEIR folder or a SQuAD-format file")
-    _add_mode(judged)
-    judged.add_argument("--limit", type=_positive, metavar="N", help="the first N queries only")
-    judged.set_defaults(run=commands.evaluate_retrieval)
-    _add_runs(evaluate)
+    _add_evaluation(actions, place, retrieval, reranking, model)
+
+    _add_training(actions)
 
     web = actions.add_parser("ui", parents=[place, retrieval, model], help="open the web page")
     web.add_argument("--port", type=int, default=8501)
@@ -124,6 +107,52 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_evaluation(
+    actions: Actions,
+    place: argparse.ArgumentParser,
+    retrieval: argparse.ArgumentParser,
+    reranking: argparse.ArgumentParser,
+    model: argparse.ArgumentParser,
+) -> None:
+    """The commands that ask many questions."""
+    what = actions.add_parser("eval", help="ask many questions and measure").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    answers = what.add_parser("answers", parents=[place, retrieval, model], help="answers against the accepted ones")
+    _add_asking(answers)
+    answers.set_defaults(run=evaluating.evaluate_answers)
+    sweep = what.add_parser(
+        "sweep", parents=[place, retrieval, flags.language_model(False)], help="answers at several temperatures"
+    )
+    _add_asking(sweep)
+    sweep.add_argument(
+        "--temperature",
+        dest="temperatures",
+        type=_temperatures,
+        default=[0.0, 0.3, 0.7, 1.0],
+        metavar="T,T,...",
+        help="default 0,0.3,0.7,1",
+    )
+    sweep.add_argument("--samples", type=flags.positive, default=5, metavar="N", help="answers a question (default 5)")
+    sweep.set_defaults(run=evaluating.evaluate_sweep)
+    judged = what.add_parser("retrieval", parents=[place, reranking], help="does the search find the right passage?")
+    judged.add_argument("data", type=Path, metavar="DATA", help="a BEIR folder or a SQuAD-format file")
+    flags.add_mode(judged)
+    judged.add_argument("--limit", type=flags.positive, metavar="N", help="the first N queries only")
+    judged.set_defaults(run=evaluating.evaluate_retrieval)
+    _add_runs(what)
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="JSON lines with id and question, a SQuAD-format file or a BEIR folder"
+    )
+    parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run; it goes on where it stopped")
+    parser.add_argument("--limit", type=flags.positive, metavar="N", help="the first N questions only")
+    parser.add_argument("--batch", type=flags.positive, default=8, metavar="B", help="questions at a time (default 8)")
+    parser.add_argument("--closed-book", action="store_true", help="without any passages")
+
+
 def _add_library(actions: Actions, place: argparse.ArgumentParser, filters: argparse.ArgumentParser) -> None:
     """The commands about documents and collections."""
     ingest = actions.add_parser("ingest", parents=[place], help="read files and folders into a collection")
@@ -152,7 +181,7 @@ def _add_library(actions: Actions, place: argparse.ArgumentParser, filters: argp
 
 
 def _add_collections(actions: Actions) -> None:
-    place = _place(with_collection=False)
+    place = flags.place(with_collection=False)
     what = actions.add_parser("collections", help="list, make, carry and re-embed collections").add_subparsers(
         required=True, metavar="WHAT"
     )
@@ -176,6 +205,25 @@ def _add_collections(actions: Actions) -> None:
         parser.set_defaults(run=run)
 
 
+def _add_training(actions: Actions) -> None:
+    """The command that makes an adapter."""
+    tune = actions.add_parser(
+        "finetune", parents=[flags.place(with_collection=False)], help="teach a language model to read passages"
+    )
+    tune.add_argument("data", type=Path, metavar="DATA", help="JSON lines: question, passage, answers, answerable")
+    tune.add_argument(
+        "--out", type=Path, required=True, metavar="ADAPTER", help="its folder; it goes on where it stopped"
+    )
+    tune.add_argument("--dev", type=Path, metavar="DATA", help="rows to choose by (default: a tenth of the passages)")
+    tune.add_argument("--language-model", metavar="MODEL")
+    tune.add_argument("--steps", type=flags.positive, metavar="N")
+    tune.add_argument("--rank", type=flags.positive, metavar="R", help="of the adapter's matrices: what it can learn")
+    tune.add_argument("--learning-rate", type=float, metavar="X")
+    tune.add_argument("--seed", metavar="N")
+    tune.add_argument("--compile", action="store_true", help="half as fast again; needs a C++ compiler")
+    tune.set_defaults(run=training.finetune)
+
+
 def _add_runs(evaluate: Actions) -> None:
     """The commands about runs that were saved."""
     compare = evaluate.add_parser("compare", help="what run B does better than run A, and what chance explains")
@@ -189,100 +237,8 @@ def _add_runs(evaluate: Actions) -> None:
     report.set_defaults(run=runs.report_run)
 
 
-def _add_mode(parser: argparse.ArgumentParser) -> None:
-    """How to search where no answer is written."""
-    parser.add_argument(
-        "--mode", choices=["hybrid", "dense", "lexical"], default="hybrid", help="by vectors, by words or by both"
-    )
-    parser.add_argument("--language-model", metavar="MODEL", help="for --rerank language-model")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number
-
-
-def _place(with_collection: bool = True) -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(add_help=False)
-    if with_collection:
-        flags.add_argument("--collection", metavar="NAME")
-    flags.add_argument("--home", metavar="FOLDER", help="where collections and prepared models lie")
-    flags.add_argument("--embedder", metavar="MODEL")
-    flags.add_argument("--embedder-precision", metavar="P", help="float32, or int8 on a CPU: faster, nearly the same")
-    flags.add_argument("--device", metavar="DEVICE", help="auto, cuda, mps or cpu")
-    flags.add_argument("--json", action="store_true", help="data on stdout instead of text")
-    flags.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    return flags
-
-
-def _retrieval() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(add_help=False, parents=[_reranking()])
-    flags.add_argument("--passages", metavar="K", help="how many passages to read")
-    flags.add_argument(
-        "--join", action=argparse.BooleanOptionalAction, default=None, help="neighbours in a document become one"
-    )
-    return flags
-
-
-def _reranking() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(add_help=False)
-    flags.add_argument(
-        "--rerank", metavar="MODEL", help="none, language-model, or a cross-encoder's folder or ORG/MODEL@COMMIT"
-    )
-    return flags
-
-
-def _filters() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False)
-    flags = parser.add_argument_group("which documents may answer (--since and --until once, the others repeatable)")
-    flags.add_argument("--folder", action="append", default=[], metavar="FOLDER", help="under this folder")
-    flags.add_argument("--type", action="append", default=[], metavar="SUFFIX", help="pdf, docx, ...")
-    flags.add_argument("--with-tag", action="append", default=[], metavar="TAG", help="with this tag")
-    flags.add_argument("--document", action="append", default=[], metavar="DOCUMENT", help="this path or id")
-    flags.add_argument("--since", metavar="DAY", help="YYYY-MM-DD, of the contents where they state one")
-    flags.add_argument("--until", metavar="DAY")
-    return parser
-
-
-def _language_model() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(add_help=False)
-    flags.add_argument("--language-model", metavar="MODEL")
-    flags.add_argument(
-        "--language-model-precision", metavar="P", help="float32, or int8 on a CPU: faster, nearly the same"
-    )
-    flags.add_argument(
-        "--template",
-        metavar="NAME",
-        help=f"auto, {', '.join(TEMPLATES)}, or a template file (.toml); NAME:plain and NAME:chat choose the form",
-    )
-    flags.add_argument("--examples-file", metavar="FILE", help="worked examples for the prompt, JSON lines")
-    flags.add_argument("--examples", metavar="N", help="how many of them (default: 3 of a file, all of a template)")
-    flags.add_argument("--target-language", metavar="NAME", help="what the translation templates translate into")
-    flags.add_argument("--max-new-tokens", metavar="N")
-    flags.add_argument("--min-new-tokens", metavar="N", help="nothing ends the answer before so many")
-    flags.add_argument("--temperature", metavar="T", help="0 is greedy")
-    flags.add_argument("--top-k", metavar="K", help="the K most probable tokens; 0 keeps all")
-    flags.add_argument("--top-p", metavar="P", help="the most probable tokens with this mass; 1 keeps all")
-    flags.add_argument("--min-p", metavar="P", help="tokens at least P times as probable as the best; 0 keeps all")
-    flags.add_argument("--typical-p", metavar="P", help="the most typical tokens with this mass; 1 keeps all")
-    flags.add_argument(
-        "--repetition-penalty", metavar="X", help="above 1 makes written tokens less probable; 1 is none"
-    )
-    flags.add_argument("--no-repeat-ngram", metavar="N", help="no N tokens come twice in a row; 0 lets them")
-    flags.add_argument(
-        "--penalties-read-prompt",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="these two count the prompt's tokens too",
-    )
-    flags.add_argument("--logit-bias", metavar="ID:VALUE,...", help="added to a token's logit; -inf bans the token")
-    flags.add_argument("--beams", metavar="N", help="above 1: the best answer of a beam search; nothing is drawn")
-    flags.add_argument("--length-penalty", metavar="X", help="of the beam search: above 0 prefers long answers")
-    flags.add_argument("--seed", metavar="N")
-    flags.add_argument("--stop-at-sentence-end", action=argparse.BooleanOptionalAction, default=None)
-    return flags
+def _temperatures(text: str) -> list[float]:
+    return list(dict.fromkeys(float(part) for part in text.split(",")))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rag.errors import SettingsError
 from rag.settings import NAMES, Settings
 from ui.library import filter_of
-from ui.output import Options, counted, err, out, print_json, status
+from ui.output import Options, err, out, print_json, status
 
 if TYPE_CHECKING:
     from rag.assistant import Assistant
@@ -50,7 +50,7 @@ def search(settings: Settings, options: Options) -> int:
 
         index = open_collection(settings)
     with status(options, "loading the models"):
-        embed, reranker = _judges(settings, options.mode)
+        embed, reranker = judges(settings, options.mode)
     question = embed.embed_question if embed else _no_vector
     found = retrieve(index, question, options.question, settings.passages, keep, options.mode, reranker, settings.join)
     if options.json:
@@ -58,58 +58,6 @@ def search(settings: Settings, options: Options) -> int:
     else:
         terminal.show_passages(out, found)
     return 0
-
-
-def evaluate_retrieval(settings: Settings, options: Options) -> int:
-    """`rag eval retrieval DATA`: how well the search finds what is relevant."""
-    from rag.evaluation.judged import read_judged
-    from rag.evaluation.retrieval import evaluate_retrieval as evaluate
-
-    data = read_judged(options.data, options.limit)
-    with status(options, "loading the models"):
-        embedder, reranker = _judges(settings, options.mode)
-    with counted(options) as advance:
-        result = evaluate(data, embedder, options.mode, reranker, advance)
-    if options.json:
-        print_json(result)
-        return 0
-    for name, value in result["metrics"].items():
-        low, high = result["intervals"][name]
-        out.print(f"{name:10} {value:.4f}   95 % interval {low:.4f} to {high:.4f}")
-    reranked = f", re-ranked by {result['rerank']}" if result["rerank"] else ""
-    out.print(
-        f"{result['mode']}{reranked}: {result['queries']} queries over {result['passages']} passages, "
-        f"{result['milliseconds_per_query']:.1f} ms a query"
-    )
-    return 0
-
-
-def evaluate_answers(settings: Settings, options: Options) -> int:
-    """`rag eval answers DATA --out RUN`: metrics of a run; 3 where some answers failed."""
-    from rag import load_assistant
-    from rag.evaluation.run import run_answers
-
-    params = sampling_params(settings, (), default_seed=0)
-    with status(options, "loading the models"):
-        assistant = load_assistant(settings)
-    if not options.quiet:
-        print_device(settings, assistant)
-    with counted(options) as advance:
-        result = run_answers(
-            assistant,
-            options.data,
-            options.out,
-            params,
-            settings.passages,
-            lambda done, total: advance(done, total, "questions"),
-        )
-    if options.json:
-        print_json(result)
-    else:
-        for name, value in result["metrics"].items():
-            out.print(f"{name:22} {'-' if value is None else format(value, '.3f')}")
-        out.print(f"over {result['questions']} questions, {result['answerable']} answerable, {result['errors']} errors")
-    return 3 if result["errors"] else 0
 
 
 def web(settings: Settings, options: Options) -> int:
@@ -163,7 +111,8 @@ def prepare_models(settings: Settings, options: Options) -> int:
         models.resolve_embedder("embedded", settings.models_dir)
         folder = models.resolve_language_model("embedded", settings.models_dir, convert_gguf)
         tuned = adapter.merged(folder, adapter.BUNDLED, settings.models_dir)
-    out.print(f"Bundled models are ready; the language model lies in {folder}, with its adapter in {tuned}", markup=False)
+    out.print(f"Bundled models are ready; the language model lies in {folder}", markup=False)
+    out.print(f"With the adapter for short answers it lies in {tuned}", markup=False)
     return 0
 
 
@@ -178,11 +127,13 @@ def fetch_model(settings: Settings, options: Options) -> int:
 
 def verify_models(settings: Settings, options: Options) -> int:
     """`rag models verify`: every checksum, the bundled packages' too; 4 where one does not hold."""
-    from rag import models
+    from rag import adapter, models
 
     for kind in models.BUNDLED:
         models.bundled_file(kind)
         out.print(f"ok: the bundled {kind}")
+    adapter.check(adapter.BUNDLED)
+    out.print("ok: the bundled adapter")
     damaged = {folder: bad for folder in models.prepared(settings.models_dir) if (bad := models.verify(folder))}
     for folder in models.prepared(settings.models_dir):
         out.print(f"{'damaged' if folder in damaged else 'ok'}: {folder}", markup=False)
@@ -218,7 +169,7 @@ def list_templates(settings: Settings, options: Options) -> int:
     return 0
 
 
-def _judges(settings: Settings, mode: str) -> "tuple[Embedder | None, Reranker | None]":
+def judges(settings: Settings, mode: str) -> "tuple[Embedder | None, Reranker | None]":
     """The models that a search needs: words need none, and torch takes seconds to load."""
     if mode == "lexical" and settings.rerank == "none":
         return None, None

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rag.errors import InputError
+from rag.evaluation.bootstrap import interval
 from rag.evaluation.saved import METRICS, Row, SavedRun, score, settings
 
-_RESAMPLES = 2000
 Pair = tuple[Row, Row]
 
 
@@ -31,14 +31,6 @@ def compare(a: SavedRun, b: SavedRun) -> dict[str, Any]:
         "questions": len(pairs),
         "left_out": left_out,
     }
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of the mean of one or more values: 2,000 resamples, seed 0."""
-    data, random = np.asarray(values, dtype=np.float64), np.random.default_rng(0)
-    means = [data[random.integers(0, data.size, data.size)].mean() for _ in range(_RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5]).tolist()
-    return low, high
 
 
 def _pair(a: SavedRun, b: SavedRun) -> tuple[list[Pair], dict[str, int]]:
@@ -72,7 +64,7 @@ def _metric(name: str, pairs: Sequence[Pair]) -> dict[str, Any] | None:
         return None
     mean_a, mean_b = known.mean(axis=0).tolist()
     differences = known[:, 1] - known[:, 0]
-    low, high = mean_interval(differences.tolist())
+    low, high = interval(differences)
     return {
         "a": mean_a,
         "b": mean_b,

@@ -42,25 +42,37 @@ def read_judged(path: Path, limit: int | None = None) -> Judged:
     return Judged(data.passages, queries, {query: data.relevant[query] for query in queries})
 
 
+def squad_paragraphs(whole: dict[str, Any]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """Each paragraph's name, its text, and the questions under it; equal texts have one name."""
+    for article in whole["data"]:
+        for paragraph in article["paragraphs"]:
+            text = clean(paragraph["context"])
+            yield hashlib.sha256(text.encode()).hexdigest(), text, paragraph["qas"]
+
+
+def clean(value: object) -> str:
+    """A string that is text: JSON can hold halves of characters, which nothing can store."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value.encode("utf-8", "replace").decode()
+
+
 def _squad(file: Path) -> Judged:
     """Each distinct paragraph is a passage, unsplit; relevant to a question is the paragraph that it stands under."""
     data = Judged({}, {}, {})
-    for article in json.loads(file.read_text(encoding="utf-8"))["data"]:
-        for paragraph in article["paragraphs"]:
-            text = _text(paragraph["context"])
-            passage = hashlib.sha256(text.encode()).hexdigest()
-            data.passages[passage] = text
-            for question in paragraph["qas"]:
-                query = _text(str(question["id"]))
-                data.queries[query] = _text(question["question"])
-                data.relevant[query] = {passage: 1}
+    for passage, text, questions in squad_paragraphs(json.loads(file.read_text(encoding="utf-8"))):
+        data.passages[passage] = text
+        for question in questions:
+            query = clean(str(question["id"]))
+            data.queries[query] = clean(question["question"])
+            data.relevant[query] = {passage: 1}
     return data
 
 
 def _beir(folder: Path) -> Judged:
     """Title and text are one passage; the judgements are those of the test split, else of dev or train."""
-    rows = {_text(str(row["_id"])): _passage(row) for row in _lines(folder / "corpus.jsonl")}
-    questions = {_text(str(row["_id"])): _text(row["text"]) for row in _lines(folder / "queries.jsonl")}
+    rows = {clean(str(row["_id"])): _passage(row) for row in _lines(folder / "corpus.jsonl")}
+    questions = {clean(str(row["_id"])): clean(row["text"]) for row in _lines(folder / "queries.jsonl")}
     files = [folder / "qrels" / f"{split}.tsv" for split in ("test", "dev", "train")]
     file = next((file for file in files if file.is_file()), files[0])
     relevant: dict[str, dict[str, int]] = {}
@@ -73,14 +85,7 @@ def _beir(folder: Path) -> Judged:
 
 
 def _passage(row: dict[str, Any]) -> str:
-    return _text(f"{row.get('title') or ''} {row['text']}".strip())
-
-
-def _text(value: object) -> str:
-    """A string that is text: JSON can hold halves of characters, which nothing can store."""
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value.encode("utf-8", "replace").decode()
+    return clean(f"{row.get('title') or ''} {row['text']}".strip())
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ Data in, data out; `ui.report` draws it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rag.evaluation.compare import mean_interval
+from rag.evaluation.bootstrap import interval
 from rag.evaluation.saved import METRICS, Row, SavedRun, mean_token_probability, score
 
 Interval = tuple[float, float]
@@ -121,4 +121,4 @@ def _group(label: str, values: Sequence[float | None], expected: float | None = 
     numbers = [value for value in values if value is not None]
     mean = sum(numbers) / len(numbers) if numbers else None
     varied = len(numbers) >= FEW and len(set(numbers)) > 1
-    return Group(label, len(numbers), mean, mean_interval(numbers) if varied else None, expected)
+    return Group(label, len(numbers), mean, interval(numbers) if varied else None, expected)

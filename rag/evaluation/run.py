@@ -1,151 +1,128 @@
-"""A run: many questions asked one after the other, a JSON line each as it is finished, and the metrics of all lines.
+"""A run: many questions asked in batches, a JSON line each as it is finished, and the metrics of all lines.
 
 RUN/
-  manifest.json   settings, data fingerprint and versions; a run goes on only where they are the same
-  answers.jsonl   a line a question
+  manifest.json   settings, fingerprints of data and model, versions; a run goes on only where they are the same
+  answers.jsonl   a line a question, in the order in which they were finished
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rag.assistant import Assistant
-from rag.errors import InputError, RagError
-from rag.evaluation import metrics
-from rag.evaluation.datasets import Question, fingerprint, read_questions
-from rag.schema import Answer, SamplingParams
+from rag.errors import InputError
+from rag.evaluation.asking import Task, ask_all, seed_of
+from rag.evaluation.datasets import QuestionSet
+from rag.evaluation.rows import row_of, summary
+from rag.models import MANIFEST, sha256_of
+from rag.schema import SamplingParams
 
+ANSWERS = "answers.jsonl"
 _PACKAGES = ("openbook-rag", "torch", "transformers", "sentence-transformers", "faiss-cpu", "tantivy")
 Row = dict[str, Any]
+Reading = Literal["collection", "own", "context", "closed-book"]  # how passages come to be read
 
 
 def run_answers(
     assistant: Assistant,
-    data: Path,
+    data: QuestionSet,
     run: Path,
     params: SamplingParams,
     k: int,
+    batch: int = 8,
+    identity: Mapping[str, Any] | None = None,
     on_row: Callable[[int, int], None] | None = None,
 ) -> Row:
-    """Ask every question of a JSONL file that the run has no line for yet; the metrics of all of them.
+    """Ask every question that the run has no line for yet, `batch` at a time; the metrics of all of them.
 
-    An answer that fails is a line with its error. Raises `InputError` where the run was begun with something else.
+    An answer that fails is a line with its error. `identity` is what the manifest says besides (`identity_of`).
+    Raises `InputError` where the run was begun with something else.
     """
-    questions = read_questions(data)
-    _check_manifest(run, _manifest(assistant, data, params, k))
-    file = run / "answers.jsonl"
-    done = {row["id"] for row in _complete_lines(file)}
+    seed = params.seed or 0
+    tasks = [Task(question, replace(params, seed=seed_of(seed, question.id))) for question in data.questions]
+    begin(run, manifest(assistant, data, replace(params, seed=seed), k) | dict(identity or {}))
+    return summary(finish(assistant, tasks, run / ANSWERS, k, batch, on_row))
+
+
+def finish(
+    assistant: Assistant,
+    tasks: Sequence[Task],
+    file: Path,
+    k: int,
+    batch: int,
+    on_row: Callable[[int, int], None] | None = None,
+    describe: Callable[[Task], Row] = lambda task: {"id": task.question.id},
+) -> list[Row]:
+    """Ask what the file has no line for yet; all of its rows. `describe` tells the rows of tasks apart."""
+    rows = list(_complete_lines(file))
+    names = list(describe(tasks[0]))
+    known = {tuple(row.get(name) for name in names) for row in rows}
+    left = [task for task in tasks if tuple(describe(task).values()) not in known]
+    if on_row:
+        on_row(len(rows), len(tasks))
     with file.open("a", encoding="utf-8") as out:
-        for number, question in enumerate(questions):
-            if question.id not in done:
-                out.write(json.dumps(_ask(assistant, question, params, k), ensure_ascii=False) + "\n")
-                out.flush()
-                os.fsync(out.fileno())
+        for done in ask_all(assistant, left, k, batch):
+            rows.append(row_of(done) | describe(done.task))
+            out.write(json.dumps(rows[-1], ensure_ascii=False) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
             if on_row:
-                on_row(number + 1, len(questions))
-    return summary(read_rows(file))
-
-
-def summary(rows: Iterable[Row]) -> Row:
-    """Means over the rows: correctness over answerable questions, refusals over both kinds, seconds over all."""
-    rows = list(rows)
-    finished = [row for row in rows if row["error"] is None]
-    answerable = [row for row in finished if row["answerable"]]
-    unanswerable = [row for row in finished if not row["answerable"]]
-    return {
-        "metrics": {
-            "exact_match": _mean(row["exact_match"] for row in answerable),
-            "f1": _mean(row["f1"] for row in answerable),
-            "contained": _mean(row["contained"] for row in answerable),
-            "refused_answerable": _mean(float(row["abstained"] is not None) for row in answerable),
-            "refused_unanswerable": _mean(float(row["abstained"] is not None) for row in unanswerable),
-            "seconds_per_question": _mean(row["timings"]["total"] for row in finished),
-        },
-        "questions": len(rows),
-        "answerable": len(answerable),
-        "errors": len(rows) - len(finished),
-    }
+                on_row(len(rows), len(tasks))
+    return rows
 
 
 def read_rows(file: Path) -> list[Row]:
-    """All lines of a run, by the order in which they were asked."""
+    """All lines of a run, in the order in which they were finished."""
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
-def _ask(assistant: Assistant, question: Question, params: SamplingParams, k: int) -> Row:
-    row: Row = {
-        "id": question.id,
-        "question": question.question,
-        "answers": question.answers,
-        "answerable": question.answerable,
-        "error": None,
-    }
-    try:
-        answer = assistant.ask(question.question, params, k)
-    except RagError as error:
-        return row | {"error": str(error)}
-    return (
-        row
-        | _describe(answer)
-        | {
-            "exact_match": metrics.exact_match(answer.text, question.answers),
-            "f1": metrics.f1(answer.text, question.answers),
-            "contained": metrics.contained(answer.text, question.answers),
-        }
-    )
+def weights_of(folder: Path) -> str:
+    """The sha256 of a language model: over the checksums of its folder, which say more, or over its weights."""
+    if (folder / MANIFEST).is_file():
+        return sha256_of(folder / MANIFEST)
+    files = sorted(folder.glob("*.safetensors"))
+    return "+".join(sha256_of(file) for file in files)
 
 
-def _describe(answer: Answer) -> Row:
+def manifest(assistant: Assistant, data: QuestionSet, params: SamplingParams, k: int) -> Row:
+    """What a run is made with: the same manifest gives the same answers."""
+    reading = reading_of(assistant, data)
+    collection = None
+    if assistant.index and reading in ("collection", "own"):
+        catalog = assistant.index.catalog
+        contents = data.sha256 if reading == "own" else catalog.fingerprint()
+        collection = {"contents": contents, "embedder": catalog.meta("embedder_weights_sha256")}
     return {
-        "answer": answer.text,
-        "abstained": answer.abstained,
-        "finish_reason": answer.finish_reason,
-        "logprob": answer.logprob,
-        "token_ids": [step.token_id for step in answer.steps],
-        "logprobs": [step.logprob for step in answer.steps],
-        "sampled_logprobs": [step.sampled_logprob for step in answer.steps],
-        "passages": [
-            {
-                "rank": p.rank,
-                "source": p.passage.source,
-                "place": p.passage.place,
-                "id": p.passage.id,
-                "fused": p.fused,
-                "dense": p.dense,
-                "lexical": p.lexical,
-                "rerank": p.rerank,
-            }
-            for p in answer.prompt.passages
-        ],
-        "timings": {
-            "retrieval": answer.timings.retrieval,
-            "first_token": answer.timings.first_token,
-            "total": answer.timings.total,
-        },
-    }
-
-
-def _manifest(assistant: Assistant, data: Path, params: SamplingParams, k: int) -> Row:
-    catalog = assistant.index.catalog
-    return {
-        "data": {"name": data.name, "sha256": fingerprint(data)},
-        "collection": {"contents": catalog.fingerprint(), "embedder": catalog.meta("embedder_weights_sha256")},
+        "data": {"name": data.name, "sha256": data.sha256},
+        "collection": collection,
+        "reading": reading,
         "language_model": assistant.language_model,
+        "device": assistant.generator.model.device,
         "template": asdict(assistant.template),
         "passages": k,
         "rerank": assistant.reranker.name if assistant.reranker else None,
         "join": assistant.join,
         "params": {name: getattr(params, name) for name in params.__slots__},
+        "limit": data.limit,
         "versions": {package: version(package) for package in _PACKAGES},
     }
 
 
-def _check_manifest(run: Path, manifest: Row) -> None:
-    """Begin a run, or make sure that this one was begun with the same."""
+def reading_of(assistant: Assistant, data: QuestionSet) -> Reading:
+    """How the questions of a set come by what is read."""
+    if not assistant.template.reads_passages:
+        return "closed-book"
+    if not data.needs_passages:
+        return "context"
+    return "collection" if data.passages is None else "own"
+
+
+def begin(run: Path, manifest: Row) -> None:
+    """Begin a run, or make sure that this one was begun with the same. Raises `InputError`."""
     file = run / "manifest.json"
     run.mkdir(parents=True, exist_ok=True)
     manifest = json.loads(json.dumps(manifest))
@@ -158,7 +135,7 @@ def _check_manifest(run: Path, manifest: Row) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{file} cannot be read ({error}); choose another --out.") from error
-    different = sorted(key for key in manifest if manifest[key] != before.get(key))
+    different = sorted(key for key in {**manifest, **before} if manifest.get(key) != before.get(key))
     if different:
         raise InputError(f"The run {run} was begun with another {', '.join(different)}; choose another --out.")
 
@@ -171,11 +148,7 @@ def _complete_lines(file: Path) -> Iterator[Row]:
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         file.write_bytes(whole)
-    for line in whole.decode("utf-8").split("\n"):
-        if line:
-            yield json.loads(line)
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    values = list(values)
-    return sum(values) / len(values) if values else None
+    try:
+        yield from [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
+    except ValueError as error:
+        raise InputError(f"{file} cannot be read ({error}); choose another --out.") from error

@@ -1,0 +1,76 @@
+"""`rag finetune`: an adapter from questions and their passages."""
+
+import random
+from typing import TYPE_CHECKING
+
+from rag.errors import InputError
+from rag.settings import Settings
+from ui.output import Options, counted, out, print_json, status
+
+if TYPE_CHECKING:
+    from rag.training_data import Row
+
+_HELD_OUT = 0.1  # of the passages, where no --dev is given
+
+
+def finetune(settings: Settings, options: Options) -> int:
+    """`rag finetune DATA --out ADAPTER`: train, and say how well the rows held out are answered."""
+    from rag.assistant import load_embedder, prefers_chat
+    from rag.embedding import choose_device
+    from rag.finetuning import Training
+    from rag.finetuning import finetune as train
+    from rag.language_model import convert_gguf
+    from rag.models import resolve_language_model, sha256_of
+    from rag.templates import choose_template
+    from rag.tokenizer import Tokenizer
+    from rag.training_data import Packs, read_rows
+
+    rows = read_rows(options.data)
+    files = [options.data, *([options.dev] if options.dev else [])]
+    learnt, held_out = (rows, read_rows(options.dev)) if options.dev else _split(rows)
+    wanted = {"steps": options.steps, "rank": options.rank, "learning_rate": options.learning_rate}
+    training = Training(
+        **{name: value for name, value in wanted.items() if value is not None},
+        seed=settings.seed or 0,
+        compiled=options.compile,
+    )
+    with status(options, "loading the models"):
+        folder = resolve_language_model(settings.language_model, settings.models_dir, convert_gguf)
+        chat, frame = prefers_chat(settings.language_model), Tokenizer(folder).chat_frame()
+        template = choose_template("chat" if chat and frame else "plain", frame)
+        embedder = load_embedder(settings)
+    with status(options, "looking for distractors"):
+        packs = Packs(learnt, embedder.embed_passages, training.seed)
+    with counted(options) as advance:
+        record = train(
+            folder,
+            choose_device(settings.device),
+            template,
+            packs,
+            held_out,
+            options.out,
+            training,
+            {file.name: sha256_of(file) for file in files},
+            lambda done, total, figures: advance(done, total, _said(figures)),
+        )
+    best = max(record["validations"], key=lambda entry: float(entry["right"]))
+    if options.json:
+        print_json({"adapter": str(options.out), "best": best, "validations": record["validations"]})
+        return 0
+    for name, value in best.items():
+        out.print(f"{name:22} {value:g}")
+    out.print(f"Use it with: rag ask --adapter {options.out} ...", markup=False)
+    return 0
+
+
+def _split(rows: "list[Row]") -> "tuple[list[Row], list[Row]]":
+    """Rows to learn from, and rows of other passages to choose by."""
+    passages = list(dict.fromkeys(row.passage for row in rows))
+    kept = set(random.Random(0).sample(passages, round(_HELD_OUT * len(passages))))  # noqa: S311 - not for secrets
+    if not kept:
+        raise InputError(f"{len(passages)} passages are too few to hold some out; give others with --dev.")
+    return [row for row in rows if row.passage not in kept], [row for row in rows if row.passage in kept]
+
+
+def _said(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if name in ("loss", "right"))
