@@ -59,10 +59,13 @@ class Trainer:
     """A model with a new adapter, its optimiser, and the running average of the adapter's weights."""
 
     def __init__(self, folder: Path, device: str, training: Training) -> None:
-        """Load the model in float32; products are made in bfloat16. Raises `ModelError`."""
+        """Load the model; its products are made in bfloat16, the rest in float32. Raises `ModelError`."""
         torch.manual_seed(training.seed)
         with quiet():
             base = load_weights(folder, torch.float32).to(device)
+        for layer in base.base_model.layers.modules():
+            if isinstance(layer, torch.nn.Linear):  # never changed: rounded once instead of at every step
+                layer.to(torch.bfloat16)
         config = peft.LoraConfig(
             r=training.rank, lora_alpha=2 * training.rank, target_modules="all-linear", task_type="CAUSAL_LM"
         )

@@ -20,6 +20,7 @@ from rag.tokenizer import Tokenizer
 from rag.training_data import Pack
 
 _PROMPT_TOKENS = 2048  # at most, while training
+_MULTIPLE = 64  # lengths are filled up to one, so that products of few shapes have to be planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Trees:
             ids += tokens
             positions += range(n, n + len(tokens))
             branch += [number] * len(tokens)
+        for values in (ids, positions, branch):  # what stands last is seen by none
+            values += values[-1:] * (-len(values) % _MULTIPLE)
         return Tree(*(torch.tensor(values) for values in (ids, positions, branch, predicting, wanted)))
 
 
