@@ -2,9 +2,9 @@
 
     python -m benchmarks.reading ROWS.jsonl SQUAD.json --out FOLDER [--adapter auto|none|ADAPTER] [--limit N]
 
-ROWS are `{id, question, answers, answerable, context}`, a JSON object a line; SQUAD is a SQuAD-format file. Every
-set is a run of its own under FOLDER: a second call goes on where the first one stopped, and `rag eval compare` pairs the
-runs of two folders. `--limit` asks a sample of each set, always the same. Device, precision and the rest are those of the
+ROWS are `{id, question, answers, answerable, context}`, a JSON object a line; SQUAD is a SQuAD-format file. Each set is
+a run of its own under FOLDER: a second call goes on where the first one stopped, and `rag eval compare` pairs the runs
+of two folders. `--limit` asks a sample of each set, always the same. Device, precision and the rest are those of the
 settings, such as RAG_DEVICE.
 """
 
