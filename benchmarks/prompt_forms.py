@@ -26,7 +26,7 @@ from rag.settings import load_settings
 
 def run(rows_file: Path, n: int, k: int, templates: list[str]) -> None:
     rows = [json.loads(line) for line in rows_file.read_text(encoding="utf-8").splitlines()]
-    settings = load_settings({"passages": k})
+    settings = load_settings({"passages": k, "adapter": "none"})
     generator = load_language_model(settings)
     embedder = Embedder(folder := bundled_file("embedder"), "cpu")
     with tempfile.TemporaryDirectory() as work:
