@@ -8,13 +8,14 @@ import pytest
 
 from rag.assistant import NOTHING_FOUND, Assistant
 from rag.errors import GenerationError, InputError
-from rag.evaluation.asking import closed_book, given, seed_of
+from rag.evaluation.asking import given, seed_of
 from rag.evaluation.datasets import read_questions
 from rag.evaluation.rows import summary
 from rag.evaluation.run import read_rows, run_answers, weights_of
 from rag.generation import LocalGenerator
 from rag.models import MANIFEST, sha256_of
 from rag.schema import SamplingParams
+from rag.templates import closed_book
 from tests.conftest import HashingEmbedder
 
 
