@@ -3,8 +3,8 @@
     python -m benchmarks.attribution ROWS.jsonl [--limit N] [--adapter auto|none|ADAPTER]
 
 ROWS are `{id, question, answers, answerable, context}`, a JSON object a line. Each answerable question is asked with
-its own passage among four retrieved ones that do not hold an accepted answer, in the order of the retrieval. Counted are
-the questions that are answered right (F1 of 0.5 or more, or an accepted answer contained). `--limit` asks a sample,
+its own passage among four retrieved ones that do not hold an accepted answer, in the order of the retrieval. Counted
+are the questions that are answered right (F1 of 0.5 or more, or an accepted answer contained). `--limit` asks a sample,
 always the same. Device, precision and the rest are those of the settings, such as RAG_DEVICE.
 """
 
@@ -47,7 +47,7 @@ METHODS: dict[str, tuple[list[int], Callable[[dict], Sequence]]] = {
 
 
 def with_distractors(question: Question, index: LocalIndex, embed) -> list[RetrievedPassage] | None:
-    """The right passage among the four best that hold no accepted answer, as they were retrieved; None where too few."""
+    """The right passage among the four best that hold no accepted answer, as retrieved; None where these are fewer."""
     (own,) = question.context
     found = [replace(p, copies=(), newest=None) for p in retrieve(index, embed, question.question, DEPTH)]
     right = [p for p in found if p.passage.text == own]
