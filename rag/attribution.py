@@ -57,7 +57,8 @@ def attribute(
     values = (shapley if exact else first_and_last)(table, len(passages))
     full = (1 << len(passages)) - 1
     changed = contrast_of(answer, of[full].logprobs.tolist(), of[0], scored[-1])
-    found = _cite(answer, template, generator, values, table, cancelled, advance)
+    floor = max(NOISE_FLOOR[generator.model.precision], gap(answer, of[full]))
+    found = _cite(answer, template, generator, values, table, floor, cancelled, advance)
     if found is None:
         return None
     return Evidence(
@@ -65,7 +66,7 @@ def attribute(
         method="shapley" if exact else "first and last",
         passages=_by_passage(passages, values, table, changed.written),
         citations=found[0],
-        noise=gap(answer, of[full]),
+        noise_floor=floor,
         tokens_read=sum(one.read for one in [*scored, *found[1]]),
     )
 
@@ -123,6 +124,7 @@ def _cite(
     generator: LocalGenerator,
     values: Values,
     table: dict[int, Values],
+    floor: float,
     cancelled: threading.Event | None,
     advance: Progress,
 ) -> tuple[tuple[Citation, ...], list[Scored]] | None:
@@ -138,8 +140,8 @@ def _cite(
         return None
     citations = []
     for (start, end, tokens), i in zip(parts, winners, strict=True):
-        value, floor = float(values[i, tokens].sum()), NOISE_FLOOR * len(tokens)
-        if value <= floor:
+        value = float(values[i, tokens].sum())
+        if value <= floor * len(tokens):
             continue
         passage, whole = answer.prompt.passages[i], table[1 << i][tokens].sum()
         losses = {
@@ -148,7 +150,9 @@ def _cite(
             if cut[0] == i
         }
         span = max(losses, key=losses.__getitem__, default=(0, 0))
-        if losses.get(span, 0.0) <= floor:  # no sentence is missed: it stands there twice, or in all of them together
+        if losses.get(span, 0.0) <= floor * len(
+            tokens
+        ):  # no sentence is missed: it stands there twice, or in all of them together
             span = (0, len(_read(passage)))
         citations.append(Citation(start, end, passage.rank, *span, value, losses.get(span, 0.0)))
     return tuple(citations), scored

@@ -61,5 +61,5 @@ class Evidence:
     method: str  # of the values: `shapley`, or `first and last` above five passages
     passages: tuple[PassageValues, ...]  # the one that gave most first
     citations: tuple[Citation, ...]  # one for each sentence of the answer that leans on a passage
-    noise: float  # the largest difference, in nats, between the tokens as written and as read again
+    noise_floor: float  # nats a token below which a difference means nothing
     tokens_read: int  # what it cost: how many tokens the model was given

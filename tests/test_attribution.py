@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rag.assistant import Assistant
 from rag.attribution import SHAPLEY_UP_TO, attribute, coalitions, first_and_last, shapley
-from rag.contrast import answer_sentences, contrast, row
+from rag.contrast import NOISE_FLOOR, answer_sentences, contrast, row
 from rag.evaluation.asking import given
 from rag.generation import LocalGenerator
 from rag.language_model import LanguageModel
@@ -261,4 +261,4 @@ def test_the_passage_and_the_sentence_that_hold_the_answer_are_found(generator):
     assert max(abs(p.total) for p in others) < 0.2 * best.total
     citation = evidence.citations[0]
     assert texts[1][citation.passage_start : citation.passage_end] == "The safety officer is Maud Fennick."
-    assert evidence.noise < 1e-3
+    assert evidence.noise_floor == NOISE_FLOOR["float32"]

@@ -53,10 +53,10 @@ def printed(evidence, text="Ann rows.", passage="Bob sails. Ann rows\x1b[31m a b
     return console.file.getvalue()
 
 
-def evidence(lift, values, citations=(), noise=0.0):
+def evidence(lift, values, citations=(), floor=0.001):
     n = len(lift)
     rows = (PassageValues(2, tuple(values), (-1.0,) * n, (-2.0,) * n, sum(values)),)
-    return Evidence(contrast(*lift), "shapley", rows, citations, noise, 99)
+    return Evidence(contrast(*lift), "shapley", rows, citations, floor, 99)
 
 
 def test_the_supporting_sentence_stands_with_its_passage_and_obeys_no_document():
@@ -69,7 +69,7 @@ def test_the_supporting_sentence_stands_with_its_passage_and_obeys_no_document()
 
 
 def test_what_is_below_the_noise_is_not_shown():
-    shown = printed(evidence([0.4, 2.0], [0.4, 2.0], noise=0.5))
+    shown = printed(evidence([0.4, 2.0], [0.4, 2.0], floor=0.5))
     assert "+0.40" not in shown
     assert "+2.00" in shown
     assert "below 0.5 nats" in shown

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rag.contrast import NOISE_FLOOR
 from rag.evidence import Contrast, Evidence
 from rag.schema import Answer
 from ui.terminal import as_data, printable
@@ -24,7 +23,7 @@ def evidence_data(evidence: Evidence) -> Any:
 
 def show_evidence(console: Console, answer: Answer, evidence: Evidence) -> None:
     """Print what the documents changed, the sentences that the answer leans on, and a row a passage and a token."""
-    floor = max(NOISE_FLOOR, evidence.noise)
+    floor = evidence.noise_floor
     console.print("\nEvidence", style="bold")
     console.print(lift_in_words(evidence.contrast, floor))
     _show_citations(console, answer, evidence)
