@@ -12,7 +12,7 @@ theirs fits a linear model to random ablations.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import comb
 
@@ -23,12 +23,12 @@ from rag.contrast import NOISE_FLOOR, Progress, answer_sentences, check, contras
 from rag.evidence import Citation, Evidence, PassageValues
 from rag.generation import LocalGenerator
 from rag.schema import Answer, RetrievedPassage
-from rag.scoring import Scored
 from rag.stopping import sentences
 from rag.templates import Template, closed_book
 
 SHAPLEY_UP_TO = 5  # passages: 32 coalitions
 Values = npt.NDArray[np.float64]
+Cut = tuple[int, tuple[int, int]]  # (which passage, start and end of a sentence in it)
 
 
 def attribute(
@@ -51,28 +51,29 @@ def attribute(
     scored = score_all(generator, rows, cancelled, advance, "passages")
     if scored is None:
         return None
-    of = dict(zip(masks, scored, strict=False))
-    table = {mask: one.logprobs.astype(np.float64) for mask, one in of.items()}
     exact = len(passages) <= SHAPLEY_UP_TO
-    values = (shapley if exact else first_and_last)(table, len(passages))
-    full = (1 << len(passages)) - 1
-    changed = contrast_of(answer, of[full].logprobs.tolist(), of[0], scored[-1])
-    floor = max(NOISE_FLOOR[generator.model.precision], gap(answer, of[full]))
-    found = _cite(answer, template, generator, values, table, floor, cancelled, advance)
-    if found is None:
+    worth = {mask: one.logprobs.astype(np.float64) for mask, one in zip(masks, scored, strict=False)}
+    values = (shapley if exact else first_and_last)(worth, len(passages))
+    cuts = _cuts(answer, values)
+    rows = [row(answer, [_without(passages[i], span)], template, generator) for i, span in cuts]
+    lacking = score_all(generator, rows, cancelled, advance, "sentences")
+    if lacking is None:
         return None
+    losses = {cut: worth[1 << cut[0]] - one.logprobs for cut, one in zip(cuts, lacking, strict=True)}
+    floor = max(NOISE_FLOOR[generator.model.precision], gap(answer, scored[0]))
+    changed = contrast_of(answer, scored[0].logprobs.tolist(), scored[len(masks) - 1], scored[-1])
     return Evidence(
         contrast=changed,
         method="shapley" if exact else "first and last",
-        passages=_by_passage(passages, values, table, changed.written),
-        citations=found[0],
+        passages=_by_passage(passages, values, worth, changed.written),
+        citations=tuple(_citations(answer, values, losses, floor)),
         noise_floor=floor,
-        tokens_read=sum(one.read for one in [*scored, *found[1]]),
+        tokens_read=sum(one.read for one in [*scored, *lacking]),
     )
 
 
 def coalitions(n: int) -> list[int]:
-    """The coalitions of n passages that are scored, as bit masks, the one of all first: its prompt was read before."""
+    """The coalitions of n passages that are scored, as bit masks: all of them first, whose prompt was read, none last."""
     full = (1 << n) - 1
     if n <= SHAPLEY_UP_TO:
         return list(range(full, -1, -1))
@@ -84,33 +85,33 @@ def members(passages: Sequence[RetrievedPassage], mask: int) -> list[RetrievedPa
     return [passage for i, passage in enumerate(passages) if mask >> i & 1]
 
 
-def shapley(table: dict[int, Values], n: int) -> Values:
+def shapley(worth: dict[int, Values], n: int) -> Values:
     """Exact Shapley values (n, T) of n players, from the worth (T,) of each of the 2^n coalitions."""
-    values = np.zeros((n, *table[0].shape))
-    for mask, worth in table.items():
+    values = np.zeros((n, *worth[0].shape))
+    for mask, before in worth.items():
         for i in range(n):
             if not mask >> i & 1:
                 weight = 1 / (n * comb(n - 1, mask.bit_count()))  # |S|! (n - |S| - 1)! / n!
-                values[i] += weight * (table[mask | 1 << i] - worth)
+                values[i] += weight * (worth[mask | 1 << i] - before)
     return values
 
 
-def first_and_last(table: dict[int, Values], n: int) -> Values:
+def first_and_last(worth: dict[int, Values], n: int) -> Values:
     """The mean (n, T) of what each player gives alone and what all the others lack without it."""
     full = (1 << n) - 1
-    return np.array([(table[1 << i] - table[0] + table[full] - table[full - (1 << i)]) / 2 for i in range(n)])
+    return np.array([(worth[1 << i] - worth[0] + worth[full] - worth[full - (1 << i)]) / 2 for i in range(n)])
 
 
 def _by_passage(
-    passages: Sequence[RetrievedPassage], values: Values, table: dict[int, Values], written: int
+    passages: Sequence[RetrievedPassage], values: Values, worth: dict[int, Values], written: int
 ) -> tuple[PassageValues, ...]:
     full = (1 << len(passages)) - 1
     found = [
         PassageValues(
             rank=passage.rank,
             values=tuple(values[i].tolist()),
-            alone=tuple(table[1 << i].tolist()),
-            left_out=tuple(table[full - (1 << i)].tolist()),
+            alone=tuple(worth[1 << i].tolist()),
+            left_out=tuple(worth[full - (1 << i)].tolist()),
             total=float(values[i, :written].sum()),
         )
         for i, passage in enumerate(passages)
@@ -118,44 +119,33 @@ def _by_passage(
     return tuple(sorted(found, key=lambda one: -one.total))
 
 
-def _cite(
-    answer: Answer,
-    template: Template,
-    generator: LocalGenerator,
-    values: Values,
-    table: dict[int, Values],
-    floor: float,
-    cancelled: threading.Event | None,
-    advance: Progress,
-) -> tuple[tuple[Citation, ...], list[Scored]] | None:
-    """A citation for each sentence of the answer that some passage made more probable, and what was scored for it."""
-    parts = list(answer_sentences(answer))
-    winners = [int(values[:, tokens].sum(axis=1).argmax()) for _, _, tokens in parts]
-    spans = {i: sentences(_read(answer.prompt.passages[i])) for i in winners}
-    cuts = [(i, n) for i in spans for n in range(len(spans[i]))]
-    # The passage stands alone in these prompts, so that another one that says the same does not hide what is lost.
-    rows = [row(answer, [_without(answer.prompt.passages[i], spans[i][n])], template, generator) for i, n in cuts]
-    scored = score_all(generator, rows, cancelled, advance, "sentences")
-    if scored is None:
-        return None
-    citations = []
-    for (start, end, tokens), i in zip(parts, winners, strict=True):
-        value = float(values[i, tokens].sum())
-        if value <= floor * len(tokens):
-            continue
-        passage, whole = answer.prompt.passages[i], table[1 << i][tokens].sum()
-        losses = {
-            spans[cut[0]][cut[1]]: float(whole - one.logprobs[tokens].sum())
-            for cut, one in zip(cuts, scored, strict=True)
-            if cut[0] == i
-        }
-        span = max(losses, key=losses.__getitem__, default=(0, 0))
-        if losses.get(span, 0.0) <= floor * len(
-            tokens
-        ):  # no sentence is missed: it stands there twice, or in all of them together
-            span = (0, len(_read(passage)))
-        citations.append(Citation(start, end, passage.rank, *span, value, losses.get(span, 0.0)))
-    return tuple(citations), scored
+def _leaning(answer: Answer, values: Values) -> Iterator[tuple[int, int, list[int], int]]:
+    """Each sentence of the answer: start, end, its tokens, and which passage gave most to them."""
+    for start, end, tokens in answer_sentences(answer):
+        yield start, end, tokens, int(values[:, tokens].sum(axis=1).argmax())
+
+
+def _cuts(answer: Answer, values: Values) -> list[Cut]:
+    """What is left out: each sentence of each passage that a sentence of the answer leans on."""
+    leading = dict.fromkeys(i for *_, i in _leaning(answer, values))
+    return [(i, span) for i in leading for span in sentences(_read(answer.prompt.passages[i]))]
+
+
+def _citations(answer: Answer, values: Values, losses: Mapping[Cut, Values], floor: float) -> Iterator[Citation]:
+    """A citation for each sentence of the answer that some passage made more probable.
+
+    `losses` (T,) are what the answer loses where its passage, alone, lacks a sentence.
+    """
+    for start, end, tokens, i in _leaning(answer, values):
+        noise, value = floor * len(tokens), float(values[i, tokens].sum())
+        passage = answer.prompt.passages[i]
+        lost = {span: float(loss[tokens].sum()) for (n, span), loss in losses.items() if n == i}
+        span = max(lost, key=lost.__getitem__, default=(0, 0))
+        loss = lost.get(span, 0.0)
+        if loss <= noise:  # none is missed: it stands there twice, or it takes all of them
+            span, loss = (0, len(_read(passage))), 0.0
+        if value > noise:
+            yield Citation(start, end, passage.rank, *span, value, loss)
 
 
 def _read(retrieved: RetrievedPassage) -> str:

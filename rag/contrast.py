@@ -22,7 +22,7 @@ from rag.scoring import Scored
 from rag.stopping import sentences
 from rag.templates import Template, closed_book
 
-# Nats a token below which a difference means nothing, by the model's precision; `noise` measures it and docs/evidence.md
+# Nats a token below which a difference means nothing, by the model's precision; `noise` measures it, docs/evidence.md
 # has the figures. "other" is 16 bits on an accelerator: not measured, but the step between two logits of 16 to 32.
 NOISE_FLOOR = {"float32": 0.001, "int8": 0.05, "other": 0.125}
 Progress = Callable[[int, int, str], None]  # (done, of how many, what)

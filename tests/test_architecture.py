@@ -57,9 +57,7 @@ STAGES = {
     "rag/contrast.py": {
         f"rag.{name}" for name in ("evidence", "generation", "prompting", "scoring", "stopping", "templates")
     },
-    "rag/attribution.py": {
-        f"rag.{name}" for name in ("contrast", "evidence", "generation", "scoring", "stopping", "templates")
-    },
+    "rag/attribution.py": {f"rag.{name}" for name in ("contrast", "evidence", "generation", "stopping", "templates")},
     "rag/template_files.py": {"rag.templates"},
     "rag/reranking.py": {"rag.retrieval"},
     "rag/retrieval.py": {"rag.index", "rag.near_copies"},
