@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Contrast:
     """An answer's tokens with the documents and without them."""
 
-    logprobs: tuple[float, ...]  # with all passages, as the answer was written
+    logprobs: tuple[float, ...]  # with all passages: as written, in `Evidence` as read again with the others
     without: tuple[float, ...]  # the same instruction, with no passage in its place
     closed_book: tuple[float, ...]  # the question without the instruction
     ranks: tuple[int, ...]  # 1 is the model's most probable token
