@@ -5,7 +5,8 @@
 ROWS are `{id, question, answers, answerable, context}`, a JSON object a line. Each answerable question is asked with
 its own passage among four retrieved ones that do not hold an accepted answer, in the order of the retrieval. Counted
 are the questions that are answered right (F1 of 0.5 or more, or an accepted answer contained). `--limit` asks a sample,
-always the same. Device, precision and the rest are those of the settings, such as RAG_DEVICE.
+always the same. What each method costs, and the noise, are measured on the first 20 right answers. Device, precision and
+the rest are those of the settings, such as RAG_DEVICE.
 """
 
 import argparse
@@ -20,11 +21,12 @@ import numpy as np
 
 from benchmarks.reading import DEPTH, sample
 from rag.assistant import Assistant, load_embedder, load_language_model, load_template, model_name
-from rag.attribution import attribute, coalitions, first_and_last, members, shapley
-from rag.contrast import Row, noise, row, score_all
+from rag.attribution import attribute, coalitions, members
+from rag.contrast import noise, row, score_all
 from rag.evaluation.collection import make_collection
 from rag.evaluation.datasets import Question, read_questions
 from rag.evaluation.metrics import contained, f1
+from rag.evidence import PassageValues
 from rag.generation import LocalGenerator
 from rag.index import LocalIndex
 from rag.models import embedder_identity, resolve_embedder
@@ -36,13 +38,15 @@ from rag.templates import closed_book
 N = 5  # passages that are read
 FULL = (1 << N) - 1
 WITHOUT_ONE, ALONE = [FULL - (1 << i) for i in range(N)], [1 << i for i in range(N)]
-# name: the coalitions that are scored, and what a passage's value is made of
-METHODS: dict[str, tuple[list[int], Callable[[dict], Sequence]]] = {
-    "Shapley": (coalitions(N), lambda v: shapley(v, N)),
-    "first and last": ([FULL, *WITHOUT_ONE, *ALONE, 0], lambda v: first_and_last(v, N)),
-    "each left out": ([FULL, *WITHOUT_ONE], lambda v: [v[FULL] - v[mask] for mask in WITHOUT_ONE]),
-    "each alone": ([*ALONE, 0], lambda v: [v[mask] - v[0] for mask in ALONE]),
+COSTED = 20  # answers on which the cost of each method is measured; its verdict follows from the Shapley values' sets
+# name: (the sets that it has to score, a passage's worth by it)
+METHODS: dict[str, tuple[list[int], Callable[[PassageValues, slice], float]]] = {
+    "Shapley": (coalitions(N), lambda p, text: sum(p.values[text])),
+    "first and last": ([FULL, *WITHOUT_ONE, *ALONE, 0], lambda p, text: sum(p.alone[text]) - sum(p.left_out[text])),
+    "each left out": ([FULL, *WITHOUT_ONE], lambda p, text: -sum(p.left_out[text])),
+    "each alone": ([*ALONE, 0], lambda p, text: sum(p.alone[text])),
 }
+LIFT, SENTENCE = "(the lift alone)", "(the sentence shown holds the answer)"
 
 
 def with_distractors(question: Question, index: LocalIndex, embed) -> list[RetrievedPassage] | None:
@@ -60,13 +64,6 @@ def with_distractors(question: Question, index: LocalIndex, embed) -> list[Retri
     return [replace(p, rank=n) for n, p in enumerate(kept, start=1)]
 
 
-def timed(generator: LocalGenerator, rows: Sequence[Row]) -> tuple[list, float, int]:
-    """What was scored, with its seconds and the tokens that were read for it."""
-    began = time.perf_counter()
-    scored = score_all(generator, rows)
-    return scored, time.perf_counter() - began, sum(one.read for one in scored)
-
-
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927): unlike the bootstrap's it has a width where every one is a hit."""
     z2 = 1.96**2
@@ -75,49 +72,56 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 class Tally:
-    """For each method: whether it found the right passage, seconds and tokens of each answer."""
+    """For each method: whether it found the right passage, and for some answers seconds and tokens."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, list[tuple[bool | None, float, int]]] = {}
+        self.hits: dict[str, list[bool]] = {}
+        self.costs: dict[str, list[tuple[float, int]]] = {}
 
-    def add(self, name: str, found: bool | None, seconds: float, tokens: int) -> None:
-        self.rows.setdefault(name, []).append((found, seconds, tokens))
+    def hit(self, name: str, found: bool) -> None:
+        self.hits.setdefault(name, []).append(found)
+
+    def cost(self, name: str, seconds: float, tokens: int) -> None:
+        self.costs.setdefault(name, []).append((seconds, tokens))
 
     def show(self) -> None:
-        print(
-            "| method | right passage | 95 % | n | seconds, median | tokens read, median |\n|---|---|---|---|---|---|"
-        )
-        for name, rows in self.rows.items():
-            hits = [found for found, _, _ in rows if found is not None]
+        print(f"| method | right passage | 95 % | n | seconds, median | tokens read, median |\n|{'---|' * 6}")
+        for name in dict.fromkeys([*self.hits, *self.costs]):
+            hits, costs = self.hits.get(name, []), self.costs.get(name, [])
             low, high = wilson(sum(hits), len(hits)) if hits else (0, 0)
-            share = f"{np.mean(hits):.3f} | {low:.3f} to {high:.3f}" if hits else " | "
-            seconds, tokens = (np.median([r[column] for r in rows]) for column in (1, 2))
-            print(f"| {name} | {share} | {len(rows)} | {seconds:.2f} | {tokens:.0f} |")
+            share = f"{np.mean(hits):.3f} | {low:.3f} to {high:.3f} | {len(hits)}" if hits else " | | "
+            cost = (
+                f"{np.median([c[0] for c in costs]):.2f} | {np.median([c[1] for c in costs]):.0f}" if costs else " | "
+            )
+            print(f"| {name} | {share} | {cost} |")
 
 
-def explain(tally: Tally, answer: Answer, reader: Assistant, answers: Sequence[str], own: str) -> float:
-    """Add every method's verdict on one answer; returns the noise of its tokens."""
-    template, generator = reader.template, reader.generator
-    passages = answer.prompt.passages
-    rank = next(p.rank for p in passages if p.passage.text == own)
-    bare = [row(answer, (), t, generator) for t in (template, closed_book(template))]
-    tally.add("(the lift alone)", None, *timed(generator, bare)[1:])
-    written = max(n for n, step in enumerate(answer.steps, start=1) if step.text)
-    for name, (masks, values) in METHODS.items():
-        rows = [row(answer, members(passages, mask), template, generator) for mask in masks]
-        scored, seconds, tokens = timed(generator, rows)
-        table = {mask: one.logprobs.astype(np.float64) for mask, one in zip(masks, scored, strict=True)}
-        best = int(np.argmax([value[:written].sum() for value in values(table)]))
-        tally.add(name, passages[best].rank == rank, seconds, tokens)
+def explain(tally: Tally, answer: Answer, reader: Assistant, answers: Sequence[str], own: str) -> None:
+    """Add every method's verdict on one answer."""
     began = time.perf_counter()
-    evidence = attribute(answer, template, generator)
-    seconds = time.perf_counter() - began
-    texts = {p.rank: p.passage.text for p in passages}
+    evidence = attribute(answer, reader.template, reader.generator)
+    tally.cost(SENTENCE, time.perf_counter() - began, evidence.tokens_read)
+    right = next(p.rank for p in answer.prompt.passages if p.passage.text == own)
+    for name, (_, worth) in METHODS.items():
+        best = max(evidence.passages, key=lambda p: worth(p, slice(evidence.contrast.written)))
+        tally.hit(name, best.rank == right)
+    texts = {p.rank: p.passage.text for p in answer.prompt.passages}
     quotes = [texts[c.rank][c.passage_start : c.passage_end] for c in evidence.citations]
-    holds = any(contained(quote, answers) for quote in quotes)
-    tally.add("(the sentence shown holds the answer)", holds, seconds, evidence.tokens_read)
-    tally.add("the top retrieved passage", rank == 1, 0.0, 0)
-    return noise(answer, LocalGenerator(generator.model, prefix_bytes=0))
+    tally.hit(SENTENCE, any(contained(quote, answers) for quote in quotes))
+    tally.hit("the top retrieved passage", right == 1)
+
+
+def cost(tally: Tally, answer: Answer, reader: Assistant) -> None:
+    """Add what every method costs right after an answer."""
+    template, generator, passages = reader.template, reader.generator, answer.prompt.passages
+    sets = {
+        name: [row(answer, members(passages, m), template, generator) for m in METHODS[name][0]] for name in METHODS
+    }
+    sets[LIFT] = [row(answer, (), form, generator) for form in (template, closed_book(template))]
+    for name, rows in sets.items():
+        began = time.perf_counter()
+        scored = score_all(generator, rows)
+        tally.cost(name, time.perf_counter() - began, sum(one.read for one in scored))
 
 
 def cite(tally: Tally, citing: Assistant, question: str, passages: Sequence[RetrievedPassage], own: str) -> None:
@@ -129,7 +133,8 @@ def cite(tally: Tally, citing: Assistant, question: str, passages: Sequence[Retr
     seconds = time.perf_counter() - began
     named = re.search(r"\[(\d+)\]", "".join(step.text for step in steps))
     rank = next(p.rank for p in passages if p.passage.text == own)
-    tally.add("cited by the model", named is not None and int(named[1]) == rank, seconds, len(prompt.token_ids))
+    tally.hit("cited by the model", named is not None and int(named[1]) == rank)
+    tally.cost("cited by the model", seconds, len(prompt.token_ids) + len(steps))
 
 
 def main() -> None:
@@ -171,7 +176,10 @@ def main() -> None:
             right += 1
             answer = reader.answer(prompt, steps, complete, Timings(0.0, None, 0.0))
             (own,) = question.context
-            noises.append(explain(tally, answer, reader, question.answers, own))
+            if right <= COSTED:
+                cost(tally, answer, reader)
+                noises.append(noise(answer, LocalGenerator(generator.model, prefix_bytes=0)))
+            explain(tally, answer, reader, question.answers, own)
             cite(tally, writer, question.question, passages, own)
     print(f"{right} of {asked} questions answered right\n")
     tally.show()

@@ -73,7 +73,7 @@ def attribute(
 
 
 def coalitions(n: int) -> list[int]:
-    """The coalitions of n passages that are scored, as bit masks: all of them first, for that was read, and none last."""
+    """The coalitions of n passages that are scored, as bit masks: all of them first, for that was read; none last."""
     full = (1 << n) - 1
     if n <= SHAPLEY_UP_TO:
         return list(range(full, -1, -1))
