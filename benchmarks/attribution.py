@@ -5,8 +5,8 @@
 ROWS are `{id, question, answers, answerable, context}`, a JSON object a line. Each answerable question is asked with
 its own passage among four retrieved ones that do not hold an accepted answer, in the order of the retrieval. Counted
 are the questions that are answered right (F1 of 0.5 or more, or an accepted answer contained). `--limit` asks a sample,
-always the same. What each method costs, and the noise, are measured on the first 20 right answers. Device, precision and
-the rest are those of the settings, such as RAG_DEVICE.
+always the same. What each method costs, and the noise, are measured on the first 20 right answers. Device, precision
+and the rest are those of the settings, such as RAG_DEVICE.
 """
 
 import argparse
@@ -90,9 +90,8 @@ class Tally:
             hits, costs = self.hits.get(name, []), self.costs.get(name, [])
             low, high = wilson(sum(hits), len(hits)) if hits else (0, 0)
             share = f"{np.mean(hits):.3f} | {low:.3f} to {high:.3f} | {len(hits)}" if hits else " | | "
-            cost = (
-                f"{np.median([c[0] for c in costs]):.2f} | {np.median([c[1] for c in costs]):.0f}" if costs else " | "
-            )
+            seconds, tokens = np.median(costs, axis=0) if costs else (0, 0)
+            cost = f"{seconds:.2f} | {tokens:.0f}" if costs else " | "
             print(f"| {name} | {share} | {cost} |")
 
 
@@ -115,7 +114,8 @@ def cost(tally: Tally, answer: Answer, reader: Assistant) -> None:
     """Add what every method costs right after an answer."""
     template, generator, passages = reader.template, reader.generator, answer.prompt.passages
     sets = {
-        name: [row(answer, members(passages, m), template, generator) for m in METHODS[name][0]] for name in METHODS
+        name: [row(answer, members(passages, mask), template, generator) for mask in masks]
+        for name, (masks, _) in METHODS.items()
     }
     sets[LIFT] = [row(answer, (), form, generator) for form in (template, closed_book(template))]
     for name, rows in sets.items():
