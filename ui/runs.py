@@ -31,7 +31,7 @@ def compare_runs(settings: Settings, options: Options) -> int:
         _print_metric(name, metric)
     if result["questions"] < _FEW:
         _print(f"Fewer than {_FEW} questions: the intervals are too narrow; read the answers instead.")
-    _print("\nMade with" if result["manifest_differences"] else "\nBoth were made with the same.")
+    _print("\nMade with" if result["manifest_differences"] else "\nBoth were made with the same settings.")
     for name, values in result["manifest_differences"].items():
         _print(f"  {name}: {_short(values['a'])} -> {_short(values['b'])}")
     _print_questions("B is better at", result["wins"])
