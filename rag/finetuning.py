@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rag.adapter import CONFIG, RECORD, WEIGHTS, weights_identity
-from rag.errors import InputError
+from rag.errors import InputError, ModelError
 from rag.language_model import load_weights, quiet
 from rag.models import sha256_of
 from rag.templates import REFUSAL, Template
@@ -169,6 +169,8 @@ def finetune(
         state = torch.load(out / STATE, weights_only=True, map_location="cpu")
         trainer.restore(state)
         record["validations"] = state["validations"]
+    if trainer.step > training.steps:
+        raise InputError(f"The training in {out} has made {trainer.step} steps already; give it as many or more.")
     judged = [trees_of(trees, pack) for pack in whole_passages(held_out)]
     every = max(1, training.steps // training.validations)
     while trainer.step < training.steps:
@@ -225,9 +227,15 @@ def validate(trainer: Trainer, judged: Sequence[tuple[Tree, list[bool]]]) -> dic
 
 
 def merge(model: Path, adapter: Path, folder: Path) -> None:
-    """Write a model's weights with an adapter merged into them, in the model's own precision."""
+    """Write a model's weights with an adapter merged into them, in the model's own precision. Raises `ModelError`."""
     with quiet(), _peft_quiet():
-        tuned: Any = peft.PeftModel.from_pretrained(load_weights(model, "auto"), adapter)
+        base = load_weights(model, "auto")
+        try:
+            tuned: Any = peft.PeftModel.from_pretrained(base, adapter)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise ModelError(
+                f"The adapter in {adapter} does not fit {model.name} ({type(error).__name__}); make it again."
+            ) from error
         tuned.merge_and_unload().save_pretrained(folder)
 
 
@@ -249,7 +257,7 @@ def _begin(folder: Path, template: Template, out: Path, training: Training, data
     if begun.is_file() and (before := json.loads(begun.read_text(encoding="utf-8"))) != fixed:
         different = ", ".join(key for key in fixed if fixed[key] != before.get(key))
         raise InputError(f"The training in {out} was begun with another {different}; choose another --out.")
-    begun.write_text(json.dumps(fixed, indent=1), encoding="utf-8")
+    _write(begun, lambda file: file.write_text(json.dumps(fixed, indent=1), encoding="utf-8"))
     return record
 
 
