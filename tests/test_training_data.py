@@ -23,7 +23,9 @@ def boats(passages=8):
     """Passages of four sentences with three questions each that they answer and one that they do not."""
     rows = []
     for n in range(passages):
-        passage = f"Boat {n} was built by Ann{n}. It cost £{n}50. It lies at the {n}th pier. The paint is called blue{n}."
+        passage = (
+            f"Boat {n} was built by Ann{n}. It cost £{n}50. It lies at the {n}th pier. The paint is called blue{n}."
+        )
         answers = {"Who built it?": f"Ann{n}", "What did it cost?": f"£{n}50", "Which paint?": f"blue{n}"}
         rows += [Row(f"{question} ({n})", passage, (answer,)) for question, answer in answers.items()]
         rows.append(Row(f"Who sails boat {n}?", passage, ()))
@@ -227,7 +229,9 @@ def test_a_passage_is_shown_whole_or_some_sentences_of_it():
     assert any(passage.count("Sentence") in (2, 3, 4) for passage in parts)
 
 
-words = st.sampled_from(["Ann", "the boat", "The pier", "£5", ".", "Dr. Lee", "。", "\n", "😀", "ß", "\u2028", "x" * 900])
+words = st.sampled_from(
+    ["Ann", "the boat", "The pier", "£5", ".", "Dr. Lee", "。", "\n", "😀", "ß", "\u2028", "x" * 900]
+)
 texts = st.one_of(st.text(min_size=1, max_size=20), st.lists(words, min_size=1, max_size=12).map(" ".join)).filter(
     str.strip
 )
