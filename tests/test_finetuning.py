@@ -173,9 +173,9 @@ def test_what_validation_finds_is_what_greedy_writing_gives(refuser, tmp_path):
 
 
 def test_validation_counts_answers_refusals_and_refusals_of_what_has_an_answer(refuser):
-    folder, _, training, rows, _ = refuser
+    folder, out, training, _, _ = refuser
     trainer = Trainer(folder, "cpu", training)
-    trainer.restore(torch.load(refuser[1] / STATE, weights_only=True))
+    trainer.restore(torch.load(out / STATE, weights_only=True))
     trainer.swap()
     trees = Trees(Tokenizer(folder), PLAIN)
     found = validate(trainer, [trees_of(trees, pack) for pack in whole_passages(ROWS)])
@@ -261,7 +261,12 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.test_finetuning import SHORT, train
-train(Path(sys.argv[1]), Path(sys.argv[2]), on_progress=lambda done, *_: done == 27 and os.kill(os.getpid(), signal.SIGKILL))
+
+def kill(done, *_):
+    if done == 27:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(Path(sys.argv[1]), Path(sys.argv[2]), on_progress=kill)
 """
 
 
