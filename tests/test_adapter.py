@@ -244,7 +244,7 @@ def test_the_bundled_model_has_its_adapter(bundled_folder):
     assert reading_adapter(Settings(template="cited")) is None
     assert model_name(Settings()) == "embedded + reader"
     assert sorted(path.name for path in BUNDLED.iterdir()) == sorted([WEIGHTS, CONFIG, RECORD, "README.md"])
-    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 15 * 2**20
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 15_000_000
     check(BUNDLED)
     record = read_record(BUNDLED)
     assert record["base_sha256"] == weights_identity(bundled_folder)

@@ -151,7 +151,7 @@ def test_a_pack_is_the_same_in_another_process(tmp_path):
 def test_each_row_has_its_turn_in_as_many_packs_as_there_are_rows():
     rows = numbered([Row("", f"Boat {n} is Ann{n}'s.", (f"Ann{n}",)) for n in range(3)])
     packs = packs_of(rows)  # of so few nothing that is wanted is left out
-    for epoch in range(60):
+    for epoch in range(1000):
         asked = [{row_of(question) for question, _ in packs[3 * epoch + n].asked} for n in range(3)]
         assert set.union(*asked) == {0, 1, 2}
 
