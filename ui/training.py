@@ -53,7 +53,7 @@ def finetune(settings: Settings, options: Options) -> int:
             {file.name: sha256_of(file) for file in files},
             lambda done, total, figures: advance(done, total, _said(figures)),
         )
-    best = max(record["validations"], key=lambda entry: float(entry["right"]))
+    best = max(reversed(record["validations"]), key=lambda entry: float(entry["right"]))  # of equals the last is kept
     if options.json:
         print_json({"adapter": str(options.out), "best": best, "validations": record["validations"]})
         return 0
