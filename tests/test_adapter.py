@@ -8,6 +8,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from rag.adapter import BUNDLED, CONFIG, RECORD, WEIGHTS, check, merged, read_record, weights_identity
@@ -106,14 +107,25 @@ def test_another_adapter_or_another_copy_of_the_model_gets_a_folder_of_its_own(b
         merged(base, adapter, tmp_path / "models")
 
 
-def test_a_model_of_several_weight_files_is_known_by_all_of_them(base, tmp_path):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "a.safetensors").write_bytes(b"a")
-    first = weights_identity(tmp_path / "one")
-    (tmp_path / "one" / "b.safetensors").write_bytes(b"b")
-    both = weights_identity(tmp_path / "one")
-    (tmp_path / "one" / "b.safetensors").write_bytes(b"c")
-    assert len({first, both, weights_identity(tmp_path / "one"), weights_identity(base)}) == 4
+def test_a_model_is_known_by_its_tensors_in_however_many_files_they_lie(tmp_path):
+    def identity(*files):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for n, (tensors, header) in enumerate(files):
+            save_file(tensors, folder / f"{n}.safetensors", header)
+        return weights_identity(folder)
+
+    one, other = {"a": torch.ones(3)}, {"b": torch.zeros(2, 2)}
+    together = identity((one | other, {"format": "pt"}))
+    assert together == identity((one, None), (other, {"written": "by another version"}))
+    assert len({together, identity((one, None)), identity((one | {"b": torch.zeros(4)}, None))}) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"\xff" * 100, (2).to_bytes(8, "little") + b"[]"])
+def test_damaged_weights_are_one_sentence(tmp_path, content):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match="get the model again"):
+        weights_identity(tmp_path)
 
 
 # what is refused
