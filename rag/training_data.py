@@ -22,7 +22,7 @@ _ASKED = 20  # questions a pack
 _ELSEWHERE = 3  # of them from passages that are near, but not shown
 _WITHOUT = 0.15  # how often the passage that was looked for is missing
 _WINDOWED = 0.3  # how often a passage is shown in part
-_REFUSED = 0.8  # refusals to each answer
+_REFUSED = 0.6  # refusals to each answer
 _SPOKEN = 0.15  # how often a question is written as one is typed into a search box
 _LONG = 1600  # characters up to which a passage may be shown whole
 
@@ -122,6 +122,7 @@ class Packs:
         shown = {place: _shown(self._passages[place], rng) for place in places}
         beside = [n for place in places for n in self._asked[place] if n != row]
         elsewhere = [n for place in places for n in self._found_by[place] if self._home[n] not in shown and n != row]
+        elsewhere = list(dict.fromkeys(elsewhere))
         elsewhere = rng.sample(elsewhere, min(len(elsewhere), rng.randint(0, _ELSEWHERE)))
         asked = [row, *elsewhere, *rng.sample(beside, min(len(beside), _ASKED - 1 - len(elsewhere)))]
         answered, refused = self._questions(asked, shown)
@@ -150,11 +151,12 @@ class Packs:
 
 def short_answer(answers: Sequence[str], passage: str) -> str | None:
     """The answer to learn: of those in the passage the one of middle length, without article; None where none is."""
-    held = {text for answer in answers if (text := answer.strip()) and answer in passage}
-    if not held:
-        return None
-    middle = sorted(held, key=lambda text: (len(text), text))[(len(held) - 1) // 2]
-    return middle.removeprefix("The ").removeprefix("the ").rstrip(".,;")
+    held = {_bare(answer) for answer in answers if answer in passage} - {""}
+    return sorted(held, key=lambda text: (len(text), text))[(len(held) - 1) // 2] if held else None
+
+
+def _bare(answer: str) -> str:
+    return answer.strip().removeprefix("The ").removeprefix("the ").rstrip(".,;")
 
 
 def _shown(passage: str, rng: random.Random) -> str:
