@@ -132,9 +132,10 @@ def main() -> None:
         for which in options.sets:
             index = open_collection(here) if which == "examples" else own
             assistant = Assistant(index, embedder, generator, name, template)
-            data = question_set(which, sets[which](), squad.passages if which == "retrieved" else None)
-            run = options.out / which
-            show(which, run_answers(assistant, data, run, params, settings.passages, options.batch, identity))
+            if questions := sets[which]():
+                data = question_set(which, questions, squad.passages if which == "retrieved" else None)
+                run = options.out / which
+                show(which, run_answers(assistant, data, run, params, settings.passages, options.batch, identity))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ ADAPTER/
 
 import hashlib
 import json
+import mmap
 import shutil
 from pathlib import Path
 from typing import Any
@@ -41,20 +42,37 @@ def check(adapter: Path) -> None:
 
 
 def weights_identity(model: Path) -> str:
-    """One sha256 for all weights of a model's folder. Raises `ModelError`."""
-    files = sorted(model.glob("*.safetensors"))
-    if not files:
+    """One sha256 for all tensors of a model's folder, in however many files they lie. Raises `ModelError`."""
+    tensors: dict[str, Any] = {}
+    try:
+        for file in model.glob("*.safetensors"):
+            tensors |= _tensors(file)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"The weights in {model} are damaged ({error!r}); get the model again.") from error
+    if not tensors:
         raise ModelError(f"{model} holds no safetensors, which an adapter needs; choose another language model.")
-    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(tensors, sort_keys=True).encode()).hexdigest()
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    """Each tensor's type, shape and sha256. The file's header says where they lie."""
+    with file.open("rb") as opened:
+        content = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+    begin = 8 + int.from_bytes(content[:8], "little")
+    found = {}
+    for name, tensor in json.loads(bytes(content[8:begin])).items():
+        if name != "__metadata__":
+            first, last = tensor["data_offsets"]
+            digest = hashlib.sha256(content[begin + first : begin + last]).hexdigest()
+            found[name] = [tensor["dtype"], tensor["shape"], digest]
+    return found
 
 
 def merged(model: Path, adapter: Path, models_dir: Path) -> Path:
     """The folder of a model with an adapter merged into its weights, made once per machine. Raises `ModelError`."""
     record = read_record(adapter)
-    at = "".join(
-        f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns} " for file in model.glob("*.safetensors")
-    )
-    base = hashlib.sha256(f"{model.absolute()} {at}".encode()).hexdigest()
+    files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(model.glob("*.safetensors"))]
+    base = hashlib.sha256(f"{model.absolute()} {files}".encode()).hexdigest()  # what changed is merged anew
     target = models_dir / f"{model.name}-{base[:8]}-reader-{record['weights_sha256'][:12]}"
     prepare(target, lambda folder: _merge(model, adapter, folder))
     return target

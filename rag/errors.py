@@ -5,7 +5,7 @@
     ├── InputError         a question, path or data file that cannot be used
     ├── ModelError         a model that is missing, damaged or not the one expected
     ├── CollectionError    a collection that is missing or damaged
-    │   └── LockedError    another process is writing to it
+    │   └── LockedError    another process is writing to it, or to a run
     ├── ParseError         a file that cannot be read as a document
     │   └── UnfinishedError    its reading was cut short; another attempt may succeed
     ├── PromptError        a prompt that cannot fit the model's context window
@@ -36,7 +36,7 @@ class CollectionError(RagError):
 
 
 class LockedError(CollectionError):
-    """Another process is writing to the collection."""
+    """Another process is writing to the collection or the run."""
 
 
 class ParseError(RagError):

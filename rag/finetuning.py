@@ -5,8 +5,10 @@ The only module that uses PEFT. What is learnt from is for `training_data` and `
     packs of a step -> trees -> loss of the answers' tokens -> a step of AdamW -> running average of the weights
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rag.adapter import CONFIG, RECORD, WEIGHTS, weights_identity
-from rag.errors import InputError
+from rag.errors import InputError, ModelError
 from rag.language_model import load_weights, quiet
 from rag.models import sha256_of
 from rag.templates import REFUSAL, Template
@@ -63,19 +65,19 @@ class Trainer:
         torch.manual_seed(training.seed)
         with quiet():
             base = load_weights(folder, torch.float32).to(device)
-        for layer in base.base_model.layers.modules():
+        for layer in base.base_model.modules():
             if isinstance(layer, torch.nn.Linear):  # never changed: rounded once instead of at every step
                 layer.to(torch.bfloat16)
         config = peft.LoraConfig(
             r=training.rank, lora_alpha=2 * training.rank, target_modules="all-linear", task_type="CAUSAL_LM"
         )
-        config.base_model_name_or_path = folder.name
         if training.compiled:
             for layer in base.base_model.layers:
                 layer.compile(dynamic=True)
         self.device = torch.device(device)
         self.training = training
-        self.model: Any = peft.get_peft_model(base, config)
+        with _peft_quiet():
+            self.model: Any = peft.get_peft_model(base, config)
         self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.weights.items()}
         self.optimiser = torch.optim.AdamW(self.weights.values(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
@@ -167,6 +169,8 @@ def finetune(
         state = torch.load(out / STATE, weights_only=True, map_location="cpu")
         trainer.restore(state)
         record["validations"] = state["validations"]
+    if trainer.step > training.steps:
+        raise InputError(f"The training in {out} has made {trainer.step} steps already; give it as many or more.")
     judged = [trees_of(trees, pack) for pack in whole_passages(held_out)]
     every = max(1, training.steps // training.validations)
     while trainer.step < training.steps:
@@ -223,9 +227,15 @@ def validate(trainer: Trainer, judged: Sequence[tuple[Tree, list[bool]]]) -> dic
 
 
 def merge(model: Path, adapter: Path, folder: Path) -> None:
-    """Write a model's weights with an adapter merged into them, in the model's own precision."""
-    with quiet():
-        tuned: Any = peft.PeftModel.from_pretrained(load_weights(model, "auto"), adapter)
+    """Write a model's weights with an adapter merged into them, in the model's own precision. Raises `ModelError`."""
+    with quiet(), _peft_quiet():
+        base = load_weights(model, "auto")
+        try:
+            tuned: Any = peft.PeftModel.from_pretrained(base, adapter)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise ModelError(
+                f"The adapter in {adapter} does not fit {model.name} ({type(error).__name__}); make it again."
+            ) from error
         tuned.merge_and_unload().save_pretrained(folder)
 
 
@@ -247,7 +257,7 @@ def _begin(folder: Path, template: Template, out: Path, training: Training, data
     if begun.is_file() and (before := json.loads(begun.read_text(encoding="utf-8"))) != fixed:
         different = ", ".join(key for key in fixed if fixed[key] != before.get(key))
         raise InputError(f"The training in {out} was begun with another {different}; choose another --out.")
-    begun.write_text(json.dumps(fixed, indent=1), encoding="utf-8")
+    _write(begun, lambda file: file.write_text(json.dumps(fixed, indent=1), encoding="utf-8"))
     return record
 
 
@@ -255,10 +265,11 @@ def _save(trainer: Trainer, out: Path, record: dict[str, Any]) -> None:
     """Write the adapter, each file whole or not at all, the record last."""
     matrices = {
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
-        for name, tensor in peft.get_peft_model_state_dict(trainer.model).items()
+        for name, tensor in peft.get_peft_model_state_dict(trainer.model, save_embedding_layers=False).items()
     }
     _write(out / WEIGHTS, lambda file: safetensors.torch.save_file(matrices, file, {"format": "pt"}))
-    config = trainer.model.peft_config["default"].to_dict() | {"inference_mode": True}
+    made_for = {"base_model_name_or_path": record["base"], "inference_mode": True}  # PEFT has the folder's whole path
+    config = trainer.model.peft_config["default"].to_dict() | made_for
     text = json.dumps(config, indent=1, default=lambda value: sorted(value), sort_keys=True)
     _write(out / CONFIG, lambda file: file.write_text(text, encoding="utf-8"))
     written = json.dumps(record | {"weights_sha256": sha256_of(out / WEIGHTS)}, indent=1)
@@ -269,6 +280,15 @@ def _write(file: Path, write: Callable[[Path], Any]) -> None:
     aside = file.with_name(file.name + ".partial")
     write(aside)
     aside.replace(file)
+
+
+@contextlib.contextmanager
+def _peft_quiet() -> Iterator[None]:
+    """Keep off the terminal what PEFT 0.21 says where nothing is wrong: an old name, the layers of GPT-2."""
+    with warnings.catch_warnings():
+        for message in (r"`is_gradient_checkpointing` is deprecated", r"fan_in_fan_out is set to False"):
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def _share(values: Sequence[bool]) -> float:

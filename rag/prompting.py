@@ -8,6 +8,7 @@ Text of documents and people cannot leave its place: it is marked line by line, 
 as untrusted, so that the names of special tokens are plain text in it. How templates come to be is for `templates`.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -176,8 +177,6 @@ def _fit(
 
 def _cut(passage: RetrievedPassage, room: int, cost: Callable[[RetrievedPassage], int]) -> RetrievedPassage | None:
     """The passage up to the last end of a sentence that fits; None where not one sentence does."""
-    for end in sorted(set(sentence_ends(passage.passage.text)), reverse=True):
-        cut = replace(passage, read=end)
-        if cost(cut) <= room:
-            return cut
-    return None
+    ends = sorted(set(sentence_ends(passage.passage.text)))
+    fitting = bisect_right(ends, room, key=lambda end: cost(replace(passage, read=end)))
+    return replace(passage, read=ends[fitting - 1]) if fitting else None

@@ -22,7 +22,7 @@ _ASKED = 20  # questions a pack
 _ELSEWHERE = 3  # of them from passages that are near, but not shown
 _WITHOUT = 0.15  # how often the passage that was looked for is missing
 _WINDOWED = 0.3  # how often a passage is shown in part
-_REFUSED = 0.8  # refusals to each answer
+_REFUSED = 0.6  # refusals to each answer
 _SPOKEN = 0.15  # how often a question is written as one is typed into a search box
 _LONG = 1600  # characters up to which a passage may be shown whole
 
@@ -65,12 +65,15 @@ def _row(path: Path, number: int, line: str) -> Row:
         row = json.loads(line)
         passage = row["passage"] if "passage" in row else row["context"]
         answers = row.get("answers", [])
-        if not all(isinstance(text, str) and text.strip() for text in (row["question"], passage, *answers)):
-            raise TypeError("question, passage and answers must be texts")
+        texts = [row["question"], passage, *answers]
+        if not isinstance(answers, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise TypeError("question and passage must be texts, answers a list of texts")
+        if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+            raise ValueError("half a surrogate pair, which JSON can hold, is no text")
         answerable = row.get("answerable", bool(answers))
-        if answerable and not answers:
-            raise TypeError("an answerable row needs answers")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(answerable, bool) or (answerable and not answers):
+            raise TypeError("answerable must be true or false, and true needs answers")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}, line {number}: a JSON object with question, passage and answers is needed ({error!r})."
         ) from error
@@ -104,7 +107,10 @@ class Packs:
         epoch, at = divmod(number, len(self.rows))
         order = list(range(len(self.rows)))
         random.Random(f"{self.seed} {epoch}").shuffle(order)  # noqa: S311 - not for secrets
-        return self._draw(order[at], random.Random(f"{self.seed} {number}"))  # noqa: S311
+        rng = random.Random(f"{self.seed} {number}")  # noqa: S311
+        while not (pack := self._draw(order[at], rng)).asked:  # each answer stood where it is not told from a wrong one
+            pass
+        return pack
 
     def _draw(self, row: int, rng: random.Random) -> Pack:
         wanted = rng.choices(list(_PASSAGES), list(_PASSAGES.values()))[0]
@@ -116,6 +122,7 @@ class Packs:
         shown = {place: _shown(self._passages[place], rng) for place in places}
         beside = [n for place in places for n in self._asked[place] if n != row]
         elsewhere = [n for place in places for n in self._found_by[place] if self._home[n] not in shown and n != row]
+        elsewhere = list(dict.fromkeys(elsewhere))
         elsewhere = rng.sample(elsewhere, min(len(elsewhere), rng.randint(0, _ELSEWHERE)))
         asked = [row, *elsewhere, *rng.sample(beside, min(len(beside), _ASKED - 1 - len(elsewhere)))]
         answered, refused = self._questions(asked, shown)
@@ -137,21 +144,23 @@ class Packs:
             answer = short_answer(self.rows[n].answers, shown.get(self._home[n], ""))
             if answer is not None:
                 answered[n] = answer
-            elif not any(text in everything for text in self.rows[n].answers):
+            elif not any(text.strip() and text in everything for text in self.rows[n].answers):
                 refused.append(n)
         return answered, refused
 
 
 def short_answer(answers: Sequence[str], passage: str) -> str | None:
     """The answer to learn: of those in the passage the one of middle length, without article; None where none is."""
-    held = sorted({answer.strip() for answer in answers if answer in passage}, key=lambda text: (len(text), text))
-    if not held:
-        return None
-    return held[(len(held) - 1) // 2].removeprefix("The ").removeprefix("the ").rstrip(".,;")
+    held = {_bare(answer) for answer in answers if answer in passage} - {""}
+    return sorted(held, key=lambda text: (len(text), text))[(len(held) - 1) // 2] if held else None
+
+
+def _bare(answer: str) -> str:
+    return answer.strip().removeprefix("The ").removeprefix("the ").rstrip(".,;")
 
 
 def _shown(passage: str, rng: random.Random) -> str:
-    """A passage, or some of its sentences in a row."""
+    """A passage, or some of its sentences in a row; of a sentence without end its beginning."""
     if len(passage) <= _LONG and rng.random() >= _WINDOWED:
         return passage
     sentences = list(_sentences(passage))
@@ -159,7 +168,7 @@ def _shown(passage: str, rng: random.Random) -> str:
     last = first + rng.randint(1, len(sentences))
     while last > first + 1 and sum(map(len, sentences[first:last])) > _LONG:
         last -= 1
-    return "".join(sentences[first:last]).strip()
+    return "".join(sentences[first:last]).strip()[:_LONG]
 
 
 def _sentences(text: str) -> Iterator[str]:

@@ -62,15 +62,20 @@ class Trees:
         self._end = [min(tokens.end_tokens)] if template.chat else tokens.encode("\n", False)
 
     def of(self, pack: Pack) -> Tree:
-        """A pack's tree; without an answer the refusal is to be learnt."""
+        """A pack's tree; without an answer the refusal is to be learnt. Raises `PromptError`."""
         return self.tree(pack.passages, [(question, answer or REFUSAL) for question, answer in pack.asked])
 
     def tree(self, passages: Sequence[str], asked: Iterable[tuple[str, str]]) -> Tree:
-        """Passages, the best first, and at least one question with what is to be answered. Raises `PromptError`."""
+        """Passages, the best first, and at least one question with what is to be answered.
+
+        Where the answer did not fit into the prompt that is the refusal. Raises `PromptError`.
+        """
         retrieved = [_retrieved(text, rank) for rank, text in enumerate(passages, start=1)]
         prompts, answers = list[list[int]](), list[list[int]]()
         for question, answer in asked:
             prompt = build_prompt(self._template, question, retrieved, self._encode, self._budget, self._frame)
+            if not any(answer in p.passage.text[: p.read] for p in prompt.passages):
+                answer = REFUSAL
             prompts.append(list(prompt.token_ids))
             answers.append(self._encode(answer if self._template.chat else f" {answer}", False) + self._end)
         n = min(shared_prefix(prompts[0], prompt[:-1]) for prompt in prompts)

@@ -19,10 +19,13 @@ OWNERS = {
     "rapidfuzz": {"rag/near_copies.py"},
     "ir_measures": {"rag/evaluation/retrieval.py"},
     "sacrebleu": {"rag/evaluation/metrics.py"},
-    "transformers": {"rag/language_model.py"},
+    "transformers": {"rag/language_model.py", "rag/tokenizer.py"},
+    "peft": {"rag/finetuning.py"},
+    "safetensors": {"rag/finetuning.py"},
     "torch": {
-        f"rag/{name}.py"
-        for name in "beams embedding generation kv_cache language_model linear llama sampling scoring writing".split()  # noqa: SIM905
+        *(f"rag/{name}.py" for name in ("beams", "generation", "kv_cache", "sampling", "scoring", "writing")),
+        *(f"rag/{name}.py" for name in ("embedding", "finetuning", "language_model", "linear", "llama")),
+        "rag/training_trees.py",
     },
     "pypdfium2": {"ingest/parsing/pdf.py", "ingest/parsing/pdf_hidden.py"},
     "lxml": {
@@ -46,7 +49,7 @@ INDEX = [path.relative_to(ROOT).as_posix() for path in (ROOT / "rag/index").glob
 STAGES = {
     "rag/embedding.py": {"rag.linear"},
     "rag/llama.py": {"rag.kv_cache", "rag.linear"},
-    "rag/language_model.py": {"rag.kv_cache", "rag.linear", "rag.llama"},
+    "rag/language_model.py": {"rag.kv_cache", "rag.linear", "rag.llama", "rag.tokenizer"},
     "rag/scoring.py": {"rag.kv_cache", "rag.language_model"},
     "rag/beams.py": {"rag.kv_cache", "rag.language_model"},
     "rag/writing.py": {"rag.sampling", "rag.stopping", "rag.language_model"},
@@ -61,6 +64,18 @@ STAGES = {
     "rag/template_files.py": {"rag.templates"},
     "rag/reranking.py": {"rag.retrieval"},
     "rag/retrieval.py": {"rag.index", "rag.near_copies"},
+    "rag/training_data.py": {"rag.stopping"},
+    "rag/training_trees.py": {
+        f"rag.{name}" for name in ("kv_cache", "prompting", "templates", "tokenizer", "training_data")
+    },
+    "rag/finetuning.py": {
+        f"rag.{name}"
+        for name in (
+            *("adapter", "language_model", "models", "templates", "tokenizer"),
+            *("training_data", "training_trees"),
+        )
+    },
+    "rag/adapter.py": {"rag.models", "rag.finetuning"},
     **{name: {"rag.index"} for name in INDEX},
 }
 
@@ -122,7 +137,7 @@ def test_the_rules_can_fail(tmp_path):
     assert set(imports(file)) == {"ui.cli", "faiss.contrib", "rag.settings"}
 
 
-HEAVY = "import sys; heavy = {'torch', 'transformers', 'sentence_transformers', 'streamlit'} & set(sys.modules)"
+HEAVY = "import sys; heavy = {'torch', 'transformers', 'sentence_transformers', 'peft', 'streamlit'} & set(sys.modules)"
 
 
 def run(code):

@@ -53,6 +53,12 @@ def test_swapping_the_runs_negates(made):
     assert there["losses"]
 
 
+def test_the_order_of_finishing_says_nothing(made):
+    rows, others = some_rows(1), some_rows(2)
+    there, back = (compare(made(f"a{s}", rows[::s]), made(f"b{s}", others[::s])) for s in (1, -1))
+    assert there == back
+
+
 def test_a_known_difference(made):
     a = made("a", [row(n, 0.0) for n in range(30)] + [row(n, 0.5) for n in range(30, 60)])
     b = made("b", [row(n, 1.0) for n in range(30)] + [row(n, 0.5) for n in range(30, 60)])
@@ -63,7 +69,8 @@ def test_a_known_difference(made):
     # Of a half and half of 0 and 1: 0.5 plus or minus 1.96 sqrt(0.25 / 60), give or take the resampling.
     assert (low, high) == (pytest.approx(0.373, abs=0.02), pytest.approx(0.627, abs=0.02))
     assert f1["excludes_zero"]
-    assert [win["id"] for win in result["wins"]] == [f"q{n}" for n in range(30)]
+    assert [win["id"] for win in result["wins"]] == sorted(f"q{n}" for n in range(30))
+    assert result["same_answer"] == 30
     assert result["losses"] == []
 
 
@@ -111,6 +118,15 @@ def test_a_metric_counts_the_rows_that_it_knows(made):
     assert set(METRICS) - set(found) == {"contained", "rouge_l", "bleu"}
 
 
+def test_a_number_that_json_lacks_can_be_printed_and_drawn(tmp_path, capsys):
+    a = save(tmp_path / "a", [row(0)], params={"logit_bias": [[5, float("-inf")]]})
+    b = save(tmp_path / "b", [row(0)], params={"logit_bias": [[7, float("-inf")]]}, language_model="caf\udce9")
+    assert main(["eval", "compare", str(a), str(b), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["manifest_differences"]
+    assert found["params.logit_bias"] == {"a": [[5, None]], "b": [[7, None]]}
+    assert main(["eval", "report", str(b)]) == 0
+
+
 def test_manifests_are_compared_setting_by_setting(made):
     a = made("a", [row(0)], params={"temperature": 0, "seed": 0}, collection=None)
     b = made("b", [row(0)], params={"temperature": 0.7, "seed": 0}, collection={"contents": "x"}, limit=None)
@@ -153,10 +169,10 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 
 def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path):
-    folder = save(tmp_path / "run", [row(0), row(1)])
+    folder = save(tmp_path / "run", [row(0), row(1, answer="naïve 舟")])
     file = folder / "answers.jsonl"
     content = file.read_bytes()
-    for cut in (content[:-1], content[:-20], content[: content.index(b"\n") + 1]):
+    for cut in (content[:end] for end in range(content.index(b"\n") + 1, len(content))):
         file.write_bytes(cut)
         assert [r["id"] for r in read_run(folder).rows] == ["q0"]
         assert file.read_bytes() == cut  # a reader changes nothing

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rag.evaluation.run import read_rows
+from rag.evaluation.saved import read_rows
 from tests.conftest import EXAMPLES
 
 FAST = ["--language-model", "TINY", "--template", "plain", "--max-new-tokens", "3"]

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from rag.assistant import NOTHING_FOUND, Assistant
-from rag.errors import GenerationError, InputError
-from rag.evaluation.asking import given, seed_of
-from rag.evaluation.datasets import read_questions
-from rag.evaluation.rows import summary
-from rag.evaluation.run import read_rows, run_answers, weights_of
+from rag.errors import GenerationError
+from rag.evaluation.asking import Done, Task, given, seed_of
+from rag.evaluation.datasets import Question, read_questions
+from rag.evaluation.rows import row_of, summary
+from rag.evaluation.run import run_answers
+from rag.evaluation.saved import read_rows
 from rag.generation import LocalGenerator
-from rag.models import MANIFEST, sha256_of
-from rag.schema import SamplingParams
-from rag.templates import closed_book
+from rag.schema import SamplingParams, Timings, TokenStep
+from rag.templates import REFUSAL, closed_book
 from tests.conftest import HashingEmbedder
 
 
@@ -62,7 +62,7 @@ def test_a_run_has_a_line_a_question_and_goes_on_where_it_stopped(assistant, dat
     assert answers(run) == {row["id"]: row["token_ids"] for row in map(json.loads, lines)}  # same seed, same answers
     assert (asked[0], asked[-1]) == ((2, 5), (5, 5))
     assert again["questions"] == whole["questions"] == 5
-    assert (again["answerable"], again["errors"]) == (4, 0)
+    assert (again["answerable"], again["errors"], again["first_error"]) == (4, 0, None)
 
 
 def test_a_row_holds_what_was_read_and_written(assistant, data, tmp_path):
@@ -233,34 +233,14 @@ def test_the_rank_of_the_right_passage(assistant, tmp_path, relevant, rank):
     assert result["metrics"]["passage_recall"] == float(rank is not None)
 
 
-def test_a_run_is_not_mixed_with_another(assistant, data, tmp_path):
-    run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
-    with pytest.raises(InputError, match="another params"):
-        run_answers(assistant, read_questions(data), tmp_path / "run", SamplingParams(max_new_tokens=5), 2)
-    data.write_text(data.read_text() + "\n")
-    with pytest.raises(InputError, match="another data"):
-        run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
-
-
-def test_a_run_is_not_continued_on_other_documents(assistant, data, tmp_path, put):
-    run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
-    put(assistant.index, ["boats sink"], prefix="later")
-    with assistant.index.writing():
-        assistant.index.catalog.remove_sources(["/doc0.txt"])  # as many passages as before
-    with pytest.raises(InputError, match="another collection"):
-        run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
-
-
-def test_a_line_that_nothing_can_be_made_of_is_said(assistant, data, tmp_path):
-    run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
-    (tmp_path / "run" / "answers.jsonl").write_text("{\n{}\n")
-    with pytest.raises(InputError, match="cannot be read"):
-        run_answers(assistant, read_questions(data), tmp_path / "run", PARAMS, 2)
-
-
-def test_weights_have_a_fingerprint(tiny_folder, bundled_folder):
-    assert weights_of(tiny_folder("llama")) != weights_of(tiny_folder("qwen"))
-    assert weights_of(bundled_folder) == sha256_of(bundled_folder / MANIFEST)
+def test_the_words_of_a_refusal_are_not_right_by_chance(tiny):
+    reader = Assistant(None, None, LocalGenerator(tiny()), "tiny", "plain")
+    prompt = reader.prompt("Who says so?", PARAMS, passages=given(["oars"]))
+    said = TokenStep(1, REFUSAL, -1.0, -1.0, 1, 0.0, ())
+    answer = reader.answer(prompt, [said], PARAMS, Timings(0.0, None, 1.0))
+    row = row_of(Done(Task(Question("1", "Who says so?", ("documents",)), PARAMS), answer))
+    assert row["abstained"]
+    assert (row["f1"], row["contained"], row["rouge_l"], row["bleu"]) == (0, 0, 0, 0)
 
 
 def test_summary_by_hand():

@@ -64,6 +64,8 @@ def test_rouge_l_by_hand(text, answers, expected):
         ("Paris", ["Paris is it"], 2.718281828459045 ** (1 - 3)),  # too short: exp(1 - r / c)
         ("", ["x"], 0),
         ("三十六把", ["三十六把"], 1),
+        ("ひらがなだ", ["ひらがなです"], (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25 * 2.718281828459045 ** (1 - 6 / 5)),
+        ("나무 배", ["나무배"], 1),  # characters are words
     ],
 )
 def test_bleu_by_hand(text, answers, expected):

@@ -178,6 +178,18 @@ def test_one_passage_that_does_not_fit_is_cut_not_refused():
     assert prompt.left_out == ()
 
 
+def test_the_place_of_a_cut_is_found_without_trying_each_sentence():
+    encoded = []
+
+    def counted(text, trusted):
+        encoded.append(text)
+        return encode(text, trusted)
+
+    text = "A sentence of some length stands here. " * 5000
+    assert build("plain", "Who?", [passage(1, text)], 700, encode=counted).passages[0].read
+    assert sum(text[:500] in each for each in encoded) < 30
+
+
 @pytest.mark.parametrize("name", FORMS)
 @given(data=st.data())
 def test_the_budget_is_never_exceeded_and_nothing_is_lost(name, data):

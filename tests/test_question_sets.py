@@ -40,17 +40,34 @@ def test_lines_say_what_is_known(tmp_path):
         {"id": 1, "question": "a?", "answers": ["x", "y"], "context": "p"},
         {"id": "2", "question": "b\ud800?", "relevant": [{"document": "d", "quote": "q"}, "e", 7]},
         {"id": "3", "question": "c?", "answerable": True, "choices": ["m", "n"], "context": ["p", "q"]},
+        {"id": "4", "question": "d?", "answers": []},
     ]
     file.write_text("\n\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     data = read_questions(file)
-    one, two, three = data.questions
+    one, two, three, four = data.questions
     assert (one.id, one.answers, one.answerable, one.context) == ("1", ("x", "y"), True, ("p",))
-    assert (two.question, two.answerable, two.context) == ("b??", False, None)  # half a character is none
+    assert (two.question, two.context) == ("b??", None)  # half a character is none
+    assert (two.answerable, four.answerable) == (True, False)  # nobody said that the second has no answer
     assert two.relevant == (Relevant("d", "q"), Relevant("e"), Relevant("7"))
     assert (three.answerable, three.choices, three.context) == (True, ("m", "n"), ("p", "q"))
     assert data.needs_passages
     assert not read_questions(file, 1).needs_passages
     assert (data.passages, data.limit, len(read_questions(file, 2).questions)) == (None, None, 2)
+
+
+def test_the_mark_that_windows_puts_first_is_no_part_of_a_line(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"id": 1, "question": "a?"}\r\n', encoding="utf-8-sig")
+    assert [q.error for q in read_questions(tmp_path / "q.jsonl").questions] == [None]
+
+
+def test_a_folder_that_is_no_set_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "1", "text": "boats"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "which?"}\n')
+    with pytest.raises(InputError, match="neither a BEIR folder"):  # without judgements
+        read_questions(tmp_path)
+    (tmp_path / "corpus.jsonl").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="neither a BEIR folder"):
+        read_questions(tmp_path)
 
 
 def test_squad_brings_its_paragraphs_and_its_impossible_questions(tmp_path):

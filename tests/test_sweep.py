@@ -6,7 +6,8 @@ import pytest
 
 from rag.assistant import Assistant
 from rag.evaluation.datasets import read_questions
-from rag.evaluation.run import read_rows, run_answers
+from rag.evaluation.run import run_answers
+from rag.evaluation.saved import read_rows
 from rag.evaluation.sweep import by_temperature, run_sweep
 from rag.generation import LocalGenerator
 from rag.schema import SamplingParams
@@ -67,6 +68,12 @@ def test_a_sweep_goes_on_where_it_stopped(assistant, data, tmp_path):
     file.write_text("\n".join(content[:5]) + "\n" + content[5][:20])
     assert run_sweep(assistant, data, tmp_path / "run", PARAMS, 3, 2) == whole
     assert samples(tmp_path / "run") == before
+
+
+def test_what_is_no_temperature_is_said(rag, tmp_path):
+    code, _, err = rag("eval", "sweep", tmp_path / "q.jsonl", "--temperature", "0,warm")
+    assert code == 2
+    assert "'0,warm' is no list of numbers such as 0,0.7" in err
 
 
 def test_figures_by_hand():

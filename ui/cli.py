@@ -1,6 +1,7 @@
 """The command `rag`: arguments -> calls -> output and exit codes. Every expected error is one sentence on stderr.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 wrong or missing model, 5 collection locked, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 usage, 3 done in part, 4 wrong or missing model,
+5 collection or run locked, 130 interrupted.
 """
 
 import argparse
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rag: {error.filename or 'a file'} cannot be used ({error.strerror}); check it.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("rag: interrupted; what was finished is kept.", file=sys.stderr)
+        kept = f"; what was finished is kept in {options.out}" if getattr(options, "out", None) else ""
+        print(f"rag: interrupted{kept}.", file=sys.stderr)
         return 130
 
 
@@ -241,7 +243,10 @@ def _add_runs(evaluate: Actions) -> None:
 
 
 def _temperatures(text: str) -> list[float]:
-    return list(dict.fromkeys(float(part) for part in text.split(",")))
+    try:
+        return list(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0,0.7") from None
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rag.settings import Settings
 from ui.commands import judges, print_device, sampling_params
 from ui.output import Options, counted, out, print_json, status
+from ui.terminal import printable
 
 if TYPE_CHECKING:
     from rag.assistant import Assistant
@@ -60,7 +61,9 @@ def evaluate_answers(settings: Settings, options: Options) -> int:
         print_json(result)
     else:
         show_metrics(result)
-        out.print(f"over {result['questions']} questions, {result['answerable']} answerable, {result['errors']} errors")
+        out.print(
+            f"over {result['questions']} questions, {result['answerable']} answerable, {_errors(result)}", markup=False
+        )
     return 3 if result["errors"] else 0
 
 
@@ -88,7 +91,7 @@ def evaluate_sweep(settings: Settings, options: Options) -> int:
         out.print(f"temperature {part['temperature']:g}")
         show_metrics(part)
     out.print(
-        f"over {result['questions']} questions, up to {result['samples']} answers each, {result['errors']} errors"
+        f"over {result['questions']} questions, up to {result['samples']} answers each, {_errors(result)}", markup=False
     )
     return 3 if result["errors"] else 0
 
@@ -141,6 +144,11 @@ def show_metrics(result: dict[str, Any]) -> None:
         if value is not None:
             low, high = result["intervals"][name]
             out.print(f"{name:22} {value:.3f}   95 % interval {low:.3f} to {high:.3f}")
+
+
+def _errors(result: dict[str, Any]) -> str:
+    first = "" if result["first_error"] is None else f", the first: {printable(result['first_error'])}"
+    return f"{result['errors']} errors{first}"
 
 
 def _bring_collection(

@@ -21,6 +21,7 @@ def compare_runs(settings: Settings, options: Options) -> int:
         print_json(result)
         return 0
     _print(f"A is {options.run_a}, B is {options.run_b}: {result['questions']} questions that both answered")
+    _print(f"the same answer in both: {result['same_answer']}")
     reasons = {"only_in_a": "only in A", "only_in_b": "only in B", "errors": "with an error"}
     left_out = [f"{number} {reasons[why]}" for why, number in result["left_out"].items() if number]
     if left_out:
@@ -30,7 +31,7 @@ def compare_runs(settings: Settings, options: Options) -> int:
         _print_metric(name, metric)
     if result["questions"] < _FEW:
         _print(f"Fewer than {_FEW} questions: the intervals are too narrow; read the answers instead.")
-    _print("\nMade with" if result["manifest_differences"] else "\nBoth were made with the same.")
+    _print("\nMade with" if result["manifest_differences"] else "\nBoth were made with the same settings.")
     for name, values in result["manifest_differences"].items():
         _print(f"  {name}: {_short(values['a'])} -> {_short(values['b'])}")
     _print_questions("B is better at", result["wins"])
@@ -63,9 +64,8 @@ def _print_questions(title: str, judged: list[dict[str, Any]]) -> None:
     _print(f"\n{title} {len(judged)} questions{', by F1 or refusal, the biggest difference first' if judged else ''}")
     for row in judged[:_SHOWN]:
         accepted = " | ".join(row["answers"]) if row["answerable"] else "a refusal: there is no answer"
-        _print(
-            f"  {row['id']}  {_short(row['question'])}  ({row['difference']:+.2f})\n    accepted: {_short(accepted)}"
-        )
+        _print(f"  {_short(row['id'])}  {_short(row['question'])}  ({row['difference']:+.2f})")
+        _print(f"    accepted: {_short(accepted)}")
         for side in "ab":
             declined = row[side]["abstained"]
             note = "" if declined is None else f" (declined: {_short(declined)})"

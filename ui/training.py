@@ -10,7 +10,8 @@ from ui.output import Options, counted, out, print_json, status
 if TYPE_CHECKING:
     from rag.training_data import Row
 
-_HELD_OUT = 0.1  # of the passages, where no --dev is given
+_HELD_OUT = 0.1  # of the rows, where no --dev is given
+_VALIDATED = 300  # rows at most, so that a validation takes a minute on a CPU
 
 
 def finetune(settings: Settings, options: Options) -> int:
@@ -27,7 +28,7 @@ def finetune(settings: Settings, options: Options) -> int:
 
     rows = read_rows(options.data)
     files = [options.data, *([options.dev] if options.dev else [])]
-    learnt, held_out = (rows, read_rows(options.dev)) if options.dev else _split(rows)
+    learnt, held_out = (rows, _some(read_rows(options.dev), _VALIDATED)) if options.dev else _split(rows)
     wanted = {"steps": options.steps, "rank": options.rank, "learning_rate": options.learning_rate}
     training = Training(
         **{name: value for name, value in wanted.items() if value is not None},
@@ -53,7 +54,7 @@ def finetune(settings: Settings, options: Options) -> int:
             {file.name: sha256_of(file) for file in files},
             lambda done, total, figures: advance(done, total, _said(figures)),
         )
-    best = max(record["validations"], key=lambda entry: float(entry["right"]))
+    best = max(reversed(record["validations"]), key=lambda entry: float(entry["right"]))  # of equals the last is kept
     if options.json:
         print_json({"adapter": str(options.out), "best": best, "validations": record["validations"]})
         return 0
@@ -65,11 +66,23 @@ def finetune(settings: Settings, options: Options) -> int:
 
 def _split(rows: "list[Row]") -> "tuple[list[Row], list[Row]]":
     """Rows to learn from, and rows of other passages to choose by."""
+    held_out = _some(rows, min(_VALIDATED, round(_HELD_OUT * len(rows))))
+    passages = {row.passage for row in held_out}
+    learnt = [row for row in rows if row.passage not in passages]
+    if not learnt or not held_out:
+        raise InputError(f"{len(rows)} rows are too few to hold some out; give others with --dev.")
+    return learnt, held_out
+
+
+def _some(rows: "list[Row]", n: int) -> "list[Row]":
+    """All rows of as many passages, drawn by chance, as hold at least n."""
     passages = list(dict.fromkeys(row.passage for row in rows))
-    kept = set(random.Random(0).sample(passages, round(_HELD_OUT * len(passages))))  # noqa: S311 - not for secrets
-    if not kept:
-        raise InputError(f"{len(passages)} passages are too few to hold some out; give others with --dev.")
-    return [row for row in rows if row.passage not in kept], [row for row in rows if row.passage in kept]
+    random.Random(0).shuffle(passages)  # noqa: S311 - not for secrets
+    kept: list[Row] = []
+    while len(kept) < n and passages:
+        passage = passages.pop()
+        kept += [row for row in rows if row.passage == passage]
+    return kept
 
 
 def _said(figures: dict[str, float]) -> str:

@@ -29,12 +29,13 @@ def compare(a: SavedRun, b: SavedRun) -> dict[str, Any]:
         "losses": [_described(gain, *pair) for gain, pair in by_gain if gain < 0],
         "manifest_differences": _differences(a.manifest, b.manifest),
         "questions": len(pairs),
+        "same_answer": sum(a["answer"] == b["answer"] for a, b in pairs),
         "left_out": left_out,
     }
 
 
 def _pair(a: SavedRun, b: SavedRun) -> tuple[list[Pair], dict[str, int]]:
-    """Both rows of every question that both runs answered, in A's order; how many questions are in no pair, and why."""
+    """Both rows of every question that both runs answered; how many questions are in no pair, and why."""
     rows_b = {row["id"]: row for row in b.rows}
     shared = [(row, rows_b[row["id"]]) for row in a.rows if row["id"] in rows_b]
     if not shared:

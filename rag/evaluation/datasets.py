@@ -15,8 +15,6 @@ from typing import Any
 from rag.errors import InputError
 from rag.evaluation.judged import clean, read_judged, squad_paragraphs
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Relevant:
@@ -73,7 +71,7 @@ def read_questions(path: Path, limit: int | None = None) -> QuestionSet:
         asked = [Question(query, text, relevant=relevant[query]) for query, text in judged.queries.items()]
         return QuestionSet(path.name, fingerprint(path), asked, limit, judged.passages)
     try:
-        content = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")  # with the mark that Windows puts first, or without
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The question file {path} cannot be read ({error}); check the path.") from error
     passages: dict[str, str] | None = None
@@ -132,8 +130,9 @@ def _question(row: object) -> Question:
     """A line as a question; a `TypeError` says what has the wrong type."""
     if not isinstance(row, dict):
         raise TypeError("a JSON object is needed")
-    answers = _texts(row, "answers") or ()
-    answerable = row.get("answerable", bool(answers))
+    answers = _texts(row, "answers")
+    answerable = row.get("answerable", answers != ())  # an empty list says that there are none; no list says nothing
+    answers = answers or ()
     if not isinstance(answerable, bool):
         raise TypeError("answerable must be true or false")
     choices = _texts(row, "choices") or None
@@ -155,7 +154,7 @@ def _question(row: object) -> Question:
 
 def _id(row: Mapping[str, Any]) -> str:
     if not isinstance(row["id"], str | int):
-        raise TypeError("id must be a string or a number")
+        raise TypeError("id must be a string or a whole number")
     return clean(str(row["id"]))
 
 

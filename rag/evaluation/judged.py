@@ -31,7 +31,7 @@ def read_judged(path: Path, limit: int | None = None) -> Judged:
     """
     try:
         data = _beir(path) if path.is_dir() else _squad(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise InputError(
             f"{path} is neither a BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv) nor a SQuAD-format file "
             f"({error!r}); check it."
@@ -60,7 +60,7 @@ def clean(value: object) -> str:
 def _squad(file: Path) -> Judged:
     """Each distinct paragraph is a passage, unsplit; relevant to a question is the paragraph that it stands under."""
     data = Judged({}, {}, {})
-    for passage, text, questions in squad_paragraphs(json.loads(file.read_text(encoding="utf-8"))):
+    for passage, text, questions in squad_paragraphs(json.loads(file.read_text(encoding="utf-8-sig"))):
         data.passages[passage] = text
         for question in questions:
             query = clean(str(question["id"]))
@@ -76,7 +76,7 @@ def _beir(folder: Path) -> Judged:
     files = [folder / "qrels" / f"{split}.tsv" for split in ("test", "dev", "train")]
     file = next((file for file in files if file.is_file()), files[0])
     relevant: dict[str, dict[str, int]] = {}
-    with file.open(encoding="utf-8", newline="") as content:
+    with file.open(encoding="utf-8-sig", newline="") as content:
         for row in csv.DictReader(content, delimiter="\t"):
             query, passage, grade = row["query-id"], row["corpus-id"], int(row["score"])
             if grade > 0 and query in questions and passage in rows:
@@ -89,7 +89,7 @@ def _passage(row: dict[str, Any]) -> str:
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    with file.open(encoding="utf-8") as content:
+    with file.open(encoding="utf-8-sig") as content:
         for line in content:
             if line.strip():
                 yield json.loads(line)

@@ -49,7 +49,8 @@ def bleu(text: str, answers: Sequence[str]) -> float:
     from sacrebleu import sentence_bleu  # 0.1 s that only an evaluation needs
 
     tokenizer = "zh" if any(map(_CJK.search, answers)) else "13a"
-    return min(float(sentence_bleu(text, list(answers), tokenize=tokenizer).score) / 100, 1.0)
+    text, *answers = (_CJK.sub(r" \1 ", one) for one in (text, *answers))  # "zh" leaves kana and Korean together
+    return min(float(sentence_bleu(text, answers, tokenize=tokenizer).score) / 100, 1.0)
 
 
 def _best(score: Callable[[str], float], answers: Sequence[str]) -> float:

@@ -38,7 +38,8 @@ def row_of(done: Done) -> Row:
     row |= _describe(answer)
     if question.relevant is not None and answer.prompt.search_question is not None:
         row["relevant_rank"] = _relevant_rank(question.relevant, answer)
-    row |= {name: score(answer.text, question.answers) if known else None for name, score in _SCORES.items()}
+    said = answer.text if answer.abstained is None else ""  # a refusal's words are not right by chance
+    row |= {name: score(said, question.answers) if known else None for name, score in _SCORES.items()}
     return row | _chosen(question, done.choices)
 
 
@@ -59,6 +60,7 @@ def summary(rows: Iterable[Row]) -> Row:
         "questions": len(rows),
         "answerable": sum(row["answerable"] for row in finished),
         "errors": len(rows) - len(finished),
+        "first_error": next((row["error"] for row in rows if row["error"] is not None), None),
     }
 
 

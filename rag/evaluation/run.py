@@ -3,27 +3,31 @@
 RUN/
   manifest.json   settings, fingerprints of data and model, versions; a run goes on only where they are the same
   answers.jsonl   a line a question, in the order in which they were finished
+  writer.lock     held by the one process that writes
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
 from rag.assistant import Assistant
-from rag.errors import InputError
+from rag.errors import InputError, LockedError
 from rag.evaluation.asking import Task, ask_all, seed_of
 from rag.evaluation.datasets import QuestionSet
 from rag.evaluation.rows import row_of, summary
+from rag.evaluation.saved import ANSWERS, Row, as_json, from_json, read_rows, settings
 from rag.models import MANIFEST, sha256_of
 from rag.schema import SamplingParams
 
-ANSWERS = "answers.jsonl"
 _PACKAGES = ("openbook-rag", "torch", "transformers", "sentence-transformers", "faiss-cpu", "tantivy")
-Row = dict[str, Any]
+_MODEL_FILES = {".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"}  # weights, configuration, tokenizer
 Reading = Literal["collection", "own", "context", "closed-book"]  # how passages come to be read
 
 
@@ -40,52 +44,55 @@ def run_answers(
     """Ask every question that the run has no line for yet, `batch` at a time; the metrics of all of them.
 
     An answer that fails is a line with its error. `identity` is what the manifest says besides (`identity_of`).
-    Raises `InputError` where the run was begun with something else.
+    Raises `InputError` where the run was begun with something else, `LockedError` where another process is at it.
     """
     seed = params.seed or 0
     tasks = [Task(question, replace(params, seed=seed_of(seed, question.id))) for question in data.questions]
-    begin(run, manifest(assistant, data, replace(params, seed=seed), k) | dict(identity or {}))
-    return summary(finish(assistant, tasks, run / ANSWERS, k, batch, on_row))
+    made_with = manifest(assistant, data, replace(params, seed=seed), k) | dict(identity or {})
+    return summary(finish(assistant, tasks, run / ANSWERS, made_with, k, batch, on_row))
 
 
 def finish(
     assistant: Assistant,
     tasks: Sequence[Task],
     file: Path,
+    made_with: Row,
     k: int,
     batch: int,
     on_row: Callable[[int, int], None] | None = None,
     describe: Callable[[Task], Row] = lambda task: {"id": task.question.id},
 ) -> list[Row]:
-    """Ask what the file has no line for yet; all of its rows. `describe` tells the rows of tasks apart."""
-    rows = list(_complete_lines(file))
-    names = list(describe(tasks[0]))
-    known = {tuple(row.get(name) for name in names) for row in rows}
-    left = [task for task in tasks if tuple(describe(task).values()) not in known]
-    if on_row:
-        on_row(len(rows), len(tasks))
-    with file.open("a", encoding="utf-8") as out:
-        for done in ask_all(assistant, left, k, batch):
-            rows.append(row_of(done) | describe(done.task))
-            out.write(json.dumps(rows[-1], ensure_ascii=False) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
+    """Ask what a run's file has no line for yet; all of its rows. `describe` tells the rows of tasks apart."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(file.parent / "writer.lock", timeout=0):
+            _begin(file.parent, made_with)
+            rows = _rows_so_far(file)
+            known = {tuple(row.get(name) for name in describe(tasks[0])) for row in rows}
+            left = [task for task in tasks if tuple(describe(task).values()) not in known]
             if on_row:
                 on_row(len(rows), len(tasks))
-    return rows
-
-
-def read_rows(file: Path) -> list[Row]:
-    """All lines of a run, in the order in which they were finished."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+            with file.open("a", encoding="utf-8") as out:
+                for done in ask_all(assistant, left, k, batch):
+                    rows.append(as_json(row_of(done) | describe(done.task)))
+                    out.write(json.dumps(rows[-1], ensure_ascii=False) + "\n")
+                    out.flush()
+                    os.fsync(out.fileno())
+                    if on_row:
+                        on_row(len(rows), len(tasks))
+            return rows
+    except Timeout:
+        raise LockedError(
+            f"Another process is writing to the run {file.parent}; wait, or choose another --out."
+        ) from None
 
 
 def weights_of(folder: Path) -> str:
-    """The sha256 of a language model: over the checksums of its folder, which say more, or over its weights."""
+    """The sha256 of a language model: over the checksums of its folder, or over all files that it is read from."""
     if (folder / MANIFEST).is_file():
         return sha256_of(folder / MANIFEST)
-    files = sorted(folder.glob("*.safetensors"))
-    return "+".join(sha256_of(file) for file in files)
+    files = sorted(file for file in folder.iterdir() if file.suffix in _MODEL_FILES)
+    return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
 
 
 def manifest(assistant: Assistant, data: QuestionSet, params: SamplingParams, k: int) -> Row:
@@ -95,7 +102,8 @@ def manifest(assistant: Assistant, data: QuestionSet, params: SamplingParams, k:
     if assistant.index and reading in ("collection", "own"):
         catalog = assistant.index.catalog
         contents = data.sha256 if reading == "own" else catalog.fingerprint()
-        collection = {"contents": contents, "embedder": catalog.meta("embedder_weights_sha256")}
+        embedder = (catalog.meta(f"embedder_{name}") for name in ("weights_sha256", "precision"))
+        collection = {"contents": contents, "embedder": " ".join(filter(None, embedder)) or None}
     return {
         "data": {"name": data.name, "sha256": data.sha256},
         "collection": collection,
@@ -121,34 +129,27 @@ def reading_of(assistant: Assistant, data: QuestionSet) -> Reading:
     return "collection" if data.passages is None else "own"
 
 
-def begin(run: Path, manifest: Row) -> None:
+def _begin(run: Path, made_with: Row) -> None:
     """Begin a run, or make sure that this one was begun with the same. Raises `InputError`."""
     file = run / "manifest.json"
-    run.mkdir(parents=True, exist_ok=True)
-    manifest = json.loads(json.dumps(manifest))
+    made_with = as_json(made_with)
     if not file.is_file():
         aside = run / "manifest.json.partial"  # renamed when whole, so that a kill leaves none or all of it
-        aside.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        aside.write_text(json.dumps(made_with, indent=1), encoding="utf-8")
         aside.rename(file)
         return
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        before, now = settings(from_json(file.read_bytes())), settings(made_with)
+    except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{file} cannot be read ({error}); choose another --out.") from error
-    different = sorted(key for key in {**manifest, **before} if manifest.get(key) != before.get(key))
-    if different:
+    if different := sorted(name for name in before | now if before.get(name) != now.get(name)):
         raise InputError(f"The run {run} was begun with another {', '.join(different)}; choose another --out.")
 
 
-def _complete_lines(file: Path) -> Iterator[Row]:
-    """The lines of a run that was cut off; a last line without its end is dropped from the file."""
+def _rows_so_far(file: Path) -> list[Row]:
+    """The rows of a run that was cut off; a last line without its end is dropped from the file."""
     if not file.is_file():
-        return
-    content = file.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        file.write_bytes(whole)
-    try:
-        yield from [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
-    except ValueError as error:
-        raise InputError(f"{file} cannot be read ({error}); choose another --out.") from error
+        return []
+    rows = read_rows(file)
+    os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+    return rows

@@ -15,6 +15,8 @@ from rag.errors import InputError
 Row = dict[str, Any]
 Value = Callable[[Row], float | None]
 
+ANSWERS = "answers.jsonl"
+
 _ASKED = {"id": str, "question": str, "answers": list, "answerable": bool}
 _ANSWERED = {"answer": str, "token_ids": list, "logprobs": list, "passages": list, "timings": dict}
 _NUMBERS = ("exact_match", "f1", "contained", "rouge_l", "bleu", "choice_correct", "logprob", "relevant_rank")
@@ -22,7 +24,7 @@ _NUMBERS = ("exact_match", "f1", "contained", "rouge_l", "bleu", "choice_correct
 
 @dataclass(frozen=True, slots=True)
 class SavedRun:
-    """A run as its folder holds it; `rows` in the order in which they were finished, errors among them."""
+    """A run as its folder holds it; `rows`, errors among them, by their ids: the order of finishing says nothing."""
 
     folder: Path
     manifest: Row
@@ -35,14 +37,12 @@ class SavedRun:
 
 
 def read_run(folder: Path) -> SavedRun:
-    """The run in a folder; a last line that was cut off is passed over. Raises `InputError` where there is no run."""
+    """The run in a folder. Raises `InputError` where there is none."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        content = (folder / "answers.jsonl").read_bytes()
-    except (OSError, ValueError) as error:
+        manifest = from_json((folder / "manifest.json").read_bytes())
+        rows = sorted(read_rows(folder / ANSWERS), key=lambda row: str(row["id"]))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder} is no run ({error}); name a folder that `rag eval answers --out` made.") from error
-    lines = content[: content.rfind(b"\n") + 1].split(b"\n")
-    rows = [_row(folder, number, line) for number, line in enumerate(lines, start=1) if line]
     if not isinstance(manifest, dict) or not any(row["error"] is None for row in rows):
         raise InputError(f"The run {folder} holds no finished answer; run `rag eval answers` with it as --out again.")
     if len({row["id"] for row in rows}) < len(rows):
@@ -50,19 +50,37 @@ def read_run(folder: Path) -> SavedRun:
     return SavedRun(folder, manifest, rows)
 
 
-def _row(folder: Path, number: int, line: bytes) -> Row:
+def read_rows(file: Path) -> list[Row]:
+    """A file's rows in its order; a last line that was cut off is passed over. Raises `OSError` and `InputError`."""
+    content = file.read_bytes()
+    lines = content[: content.rfind(b"\n") + 1].split(b"\n")
+    return [_row(file, number, line) for number, line in enumerate(lines, start=1) if line]
+
+
+def as_json(value: object) -> Any:
+    """A value as it will be read again: lists for tuples, None for what is no finite number."""
+    return from_json(json.dumps(value).encode())
+
+
+def from_json(content: bytes) -> Any:
+    """What JSON says; no number is None, and "?" stands in for halves of surrogate pairs, which nothing can write."""
+    value = json.loads(content, parse_constant=lambda name: None)
+    if b"\\ud" in content.lower():
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return value
+
+
+def _row(file: Path, number: int, line: bytes) -> Row:
     try:
-        row: Row = json.loads(line, parse_constant=lambda name: None)  # an infinite log-probability is an unknown one
-        if b"\\ud" in line.lower():  # halves of surrogate pairs cannot be written anywhere; "?" stands in for them
-            row = json.loads(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
+        row: Row = from_json(line)
         row.setdefault("error", None)
         fields = _ASKED if row["error"] is not None else _ASKED | _ANSWERED
         wrong = [name for name, kind in fields.items() if not isinstance(row.get(name), kind)]
         wrong += [name for name in _NUMBERS if not isinstance(row.get(name), int | float | None)]
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{folder}/answers.jsonl, line {number} is no JSON object; is this a run?") from error
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file}, line {number} is no JSON object; is this a run?") from error
     if wrong:
-        raise InputError(f"{folder}/answers.jsonl, line {number} has no usable {', '.join(wrong)}; is this a run?")
+        raise InputError(f"{file}, line {number} has no usable {', '.join(wrong)}; is this a run?")
     return row
 
 

@@ -11,18 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rag.assistant import Assistant
 from rag.evaluation.asking import Task, seed_of
 from rag.evaluation.bootstrap import interval
 from rag.evaluation.datasets import QuestionSet
 from rag.evaluation.metrics import exact_match, words
-from rag.evaluation.run import begin, finish, manifest
+from rag.evaluation.run import finish, manifest
+from rag.evaluation.saved import Row
 from rag.schema import SamplingParams
 
 SAMPLES = "samples.jsonl"
-Row = dict[str, Any]
 
 
 def run_sweep(
@@ -33,7 +32,7 @@ def run_sweep(
     samples: int,
     k: int,
     batch: int = 8,
-    identity: Mapping[str, Any] | None = None,
+    identity: Mapping[str, object] | None = None,
     on_row: Callable[[int, int], None] | None = None,
 ) -> Row:
     """Ask every question `samples` times with each of `params`, which differ in temperature, and once where it is 0.
@@ -49,13 +48,14 @@ def run_sweep(
         for n in range(samples if one.temperature > 0 else 1)
     ]
     sweep = {"sweep": {"temperatures": temperatures, "samples": samples}}
-    begin(run, manifest(assistant, data, replace(params[0], seed=seed), k) | dict(identity or {}) | sweep)
-    rows = finish(assistant, tasks, run / SAMPLES, k, batch, on_row, _name)
+    made_with = manifest(assistant, data, replace(params[0], seed=seed), k) | dict(identity or {}) | sweep
+    rows = finish(assistant, tasks, run / SAMPLES, made_with, k, batch, on_row, _name)
     return {
         "temperatures": [by_temperature(rows, temperature) for temperature in temperatures],
         "samples": samples,
         "questions": len(data.questions),
         "errors": sum(row["error"] is not None for row in rows),
+        "first_error": next((row["error"] for row in rows if row["error"] is not None), None),
     }
 
 
