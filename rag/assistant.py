@@ -11,12 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rag.adapter import BUNDLED, merged, read_record
+from rag.adapter import BUNDLED, merged, read_record, weights_identity
+from rag.confidence import Calibration, identity, read_calibration
 from rag.embedding import Embedder, choose_device
 from rag.errors import InputError, PromptError
 from rag.follow_ups import leaned_on, search_question
 from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
+from rag.judging import judge
 from rag.language_model import LanguageModel, convert_gguf
 from rag.models import embedder_identity, resolve_cross_encoder, resolve_embedder, resolve_language_model
 from rag.prompting import build_prompt
@@ -30,6 +32,7 @@ from rag.templates import REFUSAL, Template, choose_template, with_examples
 Event = Prompt | TokenStep | Answer
 NOTHING_FOUND = "no passage of the collection matches the question"
 SAID_SO = "the model says that the documents do not answer this"
+CONFIDENCE = "confidence.json"  # beside the adapter that it is for
 
 
 class Assistant:
@@ -44,10 +47,12 @@ class Assistant:
         template: str | Template = "auto",
         reranker: Reranker | None = None,
         join: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:
         """Put loaded parts together. `template` is one of `choose_template`, or the name of one.
 
-        `reranker` and `join` are for `retrieve`. Without an index and an embedder passages must be given.
+        `reranker` and `join` are for `retrieve`. Without an index and an embedder passages must be given. The
+        `calibration` must have been fitted for these parts; without one answers have no confidence.
         """
         self.index = index
         self.embedder = embedder
@@ -55,6 +60,7 @@ class Assistant:
         self.language_model = language_model
         self.reranker = reranker
         self.join = join
+        self.calibration = calibration
         if isinstance(template, str):
             own, _ = read_own(template, None)
             template = choose_template(template, generator.model.chat_frame(), prefers_chat(language_model), own)
@@ -100,7 +106,8 @@ class Assistant:
                 steps.append(step)
                 yield step
         timings = Timings(found - began, first, time.perf_counter() - began)
-        yield self.answer(prompt, steps, params, timings)
+        answer = self.answer(prompt, steps, params, timings)
+        yield judge(answer, self.template, self.generator, self.calibration)
 
     def complete(self, params: SamplingParams) -> SamplingParams:
         """Fix the seed, so that the answer can be made again, and add what ends the template's answers."""
@@ -146,7 +153,7 @@ class Assistant:
         return bool(prompt.passages) or not self.template.reads_passages
 
     def answer(self, prompt: Prompt, steps: Sequence[TokenStep], params: SamplingParams, timings: Timings) -> Answer:
-        """What was written after a prompt as an answer."""
+        """What was written after a prompt as an answer, not judged yet."""
         text = "".join(step.text for step in steps).strip()
         return Answer(
             prompt=prompt,
@@ -182,7 +189,8 @@ def load_assistant(settings: Settings) -> Assistant:
     embedder, generator = load_embedder(settings), load_language_model(settings)
     reranker = load_reranker(settings, generator)
     template = load_template(settings, generator)
-    return Assistant(index, embedder, generator, model_name(settings), template, reranker, settings.join)
+    calibration = load_calibration(settings, template)
+    return Assistant(index, embedder, generator, model_name(settings), template, reranker, settings.join, calibration)
 
 
 def load_template(settings: Settings, generator: LocalGenerator) -> Template:
@@ -193,6 +201,29 @@ def load_template(settings: Settings, generator: LocalGenerator) -> Template:
     name = read_record(adapter)["template"] if adapter else settings.template
     template = choose_template(name, frame, chat, own, settings.target_language)
     return with_examples(template, examples, settings.examples)
+
+
+def load_calibration(settings: Settings, template: Template) -> Calibration | None:
+    """The confidence that the settings name, if it was fitted for what answers; else None. Raises `SettingsError`."""
+    bundled = BUNDLED / CONFIDENCE
+    if settings.confidence == "none":
+        return None
+    if settings.confidence == "auto" and (reading_adapter(settings) != BUNDLED or not bundled.is_file()):
+        return None
+    calibration = read_calibration(bundled if settings.confidence == "auto" else Path(settings.confidence))
+    return calibration if calibration.made_for == calibrated_for(settings, template) else None
+
+
+def calibrated_for(settings: Settings, template: Template) -> dict[str, str]:
+    """What a confidence is fitted for, the same on every machine. Raises `ModelError`."""
+    adapter = reading_adapter(settings)
+    if adapter:  # its merged weights differ in the last bits between machines
+        record = read_record(adapter)
+        weights = f"{record['base_sha256']} + {record['weights_sha256']}"
+    else:
+        weights = weights_identity(language_model_folder(settings))
+    embedder = embedder_identity(settings.embedder, resolve_embedder(settings.embedder, settings.models_dir))
+    return identity(weights, settings.language_model_precision, template, str(embedder["weights_sha256"]))
 
 
 def reading_adapter(settings: Settings) -> Path | None:

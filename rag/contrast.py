@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from rag.errors import PromptError
-from rag.evidence import Contrast
+from rag.evidence import Contrast, Signals
 from rag.generation import LocalGenerator
 from rag.prompting import build_prompt
 from rag.schema import Answer, RetrievedPassage
 from rag.scoring import Scored
 from rag.stopping import sentences
-from rag.templates import Template, closed_book
+from rag.templates import REFUSAL, Template, closed_book
 
 # Nats a token below which a difference means nothing, by the model's precision; `noise` measures it, docs/evidence.md
 # has the figures. "other" is 16 bits on an accelerator: not measured, but the step between two logits of 16 to 32.
@@ -38,6 +38,13 @@ def contrast(answer: Answer, template: Template, generator: LocalGenerator) -> C
     rows = [row(answer, (), template, generator), row(answer, (), closed_book(template), generator)]
     without, closed = sorted(generator.score_each(rows), key=lambda scored: scored.row)
     return contrast_of(answer, [step.logprob for step in answer.steps], without, closed)
+
+
+def signals(answer: Answer, template: Template, generator: LocalGenerator) -> Signals:
+    """The lift of an answer, and how probable the refusal was in its place. Raises `PromptError` as `contrast` does."""
+    blank = "" if template.chat else " "  # in plain form one stands before an answer
+    (refusal,) = generator.choose(answer.prompt.token_ids, [blank + REFUSAL])
+    return Signals(contrast(answer, template, generator).total, refusal.logprob)
 
 
 def contrast_of(answer: Answer, logprobs: Sequence[float], without: Scored, closed: Scored) -> Contrast:

@@ -63,3 +63,11 @@ class Evidence:
     citations: tuple[Citation, ...]  # one for each sentence of the answer that leans on a passage
     noise_floor: float  # nats a token below which a difference means nothing
     tokens_read: int  # what it cost: how many tokens the model was given
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What an answer's confidence needs beside the answer itself, in nats."""
+
+    lift: float | None = None  # of the answer's text; None where no passage was read
+    refusal: float | None = None  # log-probability of the refusal sentence in its place; None where not scored

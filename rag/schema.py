@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 FinishReason = Literal["end_token", "stop_string", "sentence_end", "max_new_tokens", "context_full", "cancelled"]
+Advice = Literal["answer", "warn", "decline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,10 @@ class Answer:
     language_model: str
     timings: Timings
     abstained: str | None = None  # why no answer is given; None where one is
-    confidence: float | None = None  # a calibrated probability of being right; None says "uncalibrated"
+    confidence: float | None = None  # a calibrated probability of being right; None of a refusal, and uncalibrated
+    advice: Advice | None = None  # what follows from it
+    calibrated_on: str | None = None  # what the confidence was fitted on, in words; None says "uncalibrated"
+    reason: str | None = None  # why it failed or was declined, one of `rag.reasons`
 
     @property
     def finish_reason(self) -> FinishReason | None:

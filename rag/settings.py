@@ -36,6 +36,7 @@ class Settings:
     language_model: str = "embedded"
     language_model_precision: str = "float32"
     adapter: str = "auto"
+    confidence: str = "auto"  # none, or a file of `rag eval calibrate`
     device: str = "auto"
     passages: int = 3
     rerank: str = "none"

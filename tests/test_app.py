@@ -44,7 +44,7 @@ def test_a_question_is_answered_with_sources_and_tokens(app):
     assert len(re.findall("ob-token ob-", written(app))) >= 1
     assert "Visiting" in written(app)
     assert "cosine" in " ".join(text.value for text in app.text)
-    assert "not calibrated yet" in app.info[0].value
+    assert "not calibrated" in app.info[0].value
     answer = app.session_state.answer
     assert answer.prompt.question == "What is the name of the tea room?"
     assert len(answer.steps) <= 8

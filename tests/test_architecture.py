@@ -19,6 +19,7 @@ OWNERS = {
     "rapidfuzz": {"rag/near_copies.py"},
     "ir_measures": {"rag/evaluation/retrieval.py"},
     "sacrebleu": {"rag/evaluation/metrics.py"},
+    "sklearn": {"rag/evaluation/calibration.py", "rag/evaluation/reliability.py"},
     "transformers": {"rag/language_model.py", "rag/tokenizer.py"},
     "peft": {"rag/finetuning.py"},
     "safetensors": {"rag/finetuning.py"},
@@ -42,7 +43,8 @@ OWNERS = {
 SEES_ALL_STAGES = {
     "rag/assistant.py",
     "rag/__init__.py",
-    *(f"rag/evaluation/{name}.py" for name in ("asking", "collection", "retrieval", "run", "sweep")),
+    *(f"rag/evaluation/{name}.py" for name in ("asking", "calibration", "collection", "labelling")),
+    *(f"rag/evaluation/{name}.py" for name in ("retrieval", "run", "sweep")),
 }
 INDEX = [path.relative_to(ROOT).as_posix() for path in (ROOT / "rag/index").glob("*.py")]
 # What a stage may use besides schema and errors.
@@ -61,6 +63,11 @@ STAGES = {
         f"rag.{name}" for name in ("evidence", "generation", "prompting", "scoring", "stopping", "templates")
     },
     "rag/attribution.py": {f"rag.{name}" for name in ("contrast", "evidence", "generation", "stopping", "templates")},
+    "rag/confidence.py": {"rag.evidence", "rag.templates"},
+    "rag/reasons.py": {"rag.confidence", "rag.evidence"},
+    "rag/judging.py": {
+        f"rag.{name}" for name in ("confidence", "contrast", "evidence", "generation", "reasons", "templates")
+    },
     "rag/template_files.py": {"rag.templates"},
     "rag/reranking.py": {"rag.retrieval"},
     "rag/retrieval.py": {"rag.index", "rag.near_copies"},

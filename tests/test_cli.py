@@ -27,7 +27,7 @@ def test_ask_prints_answer_sources_and_tokens(rag):
         "Sources",
         "[1]",
         "Tokens",
-        "not calibrated yet",
+        "not calibrated",
         "seed",
     ):
         assert part in out

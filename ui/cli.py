@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from rag.errors import InputError, LockedError, ModelError, RagError, SettingsError
 from rag.settings import NAMES, Settings, load_settings
-from ui import chat, commands, evaluating, flags, library, runs, training
+from ui import calibrating, chat, commands, evaluating, flags, library, runs, training
 
 Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _EXIT_CODES: dict[type[RagError], int] = {SettingsError: 2, InputError: 2, ModelError: 4, LockedError: 5}
@@ -140,6 +140,22 @@ def _add_evaluation(
     )
     sweep.add_argument("--samples", type=flags.positive, default=5, metavar="N", help="answers a question (default 5)")
     sweep.set_defaults(run=evaluating.evaluate_sweep)
+    fit = what.add_parser(
+        "calibrate", parents=[place, retrieval, model], help="fit a confidence to the answers of this model"
+    )
+    fit.add_argument("data", type=Path, metavar="DATA", help="questions with their answers, and some without any")
+    fit.add_argument("--out", type=Path, metavar="FILE", help="where the confidence goes, for --confidence FILE")
+    fit.add_argument("--rows", type=Path, metavar="FILE", help="keep each answer here; goes on where it stopped")
+    fit.add_argument("--page", type=Path, metavar="FILE", help="the price of declining as an HTML page")
+    fit.add_argument("--limit", type=flags.positive, metavar="N", help="a sample of N questions, always the same")
+    fit.add_argument(
+        "--risks",
+        type=_risks,
+        default=(0.1, 0.3),
+        metavar="A,B",
+        help="wrong answers at most: of those without a warning, of all that are given (default 0.1,0.3)",
+    )
+    fit.set_defaults(run=calibrating.calibrate)
     judged = what.add_parser("retrieval", parents=[place, reranking], help="does the search find the right passage?")
     judged.add_argument("data", type=Path, metavar="DATA", help="a BEIR folder or a SQuAD-format file")
     flags.add_mode(judged)
@@ -240,6 +256,16 @@ def _add_runs(evaluate: Actions) -> None:
     report.add_argument("folder", type=Path, metavar="RUN")
     report.add_argument("--out", type=Path, metavar="FILE", help="where to (default: RUN/report.html)")
     report.set_defaults(run=runs.report_run)
+
+
+def _risks(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not 0 <= low <= high <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair such as 0.1,0.3, the lower one first")
+    return low, high
 
 
 def _temperatures(text: str) -> list[float]:

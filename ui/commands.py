@@ -36,6 +36,7 @@ def ask(settings: Settings, options: Options) -> int:
             if options.evidence:
                 found = _evidence(assistant, answer, options)
                 data["evidence"] = found and evidence.evidence_data(found)
+                data["reason"] = evidence.reason(answer, found) if found else answer.reason
             print_json(data)
             continue
         answer = terminal.show_answer(out, assistant.stream(question, params, settings.passages, keep))

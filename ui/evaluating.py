@@ -118,7 +118,7 @@ def asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, Q
                 template = closed_book(template) if options.closed_book else template
                 assistant = Assistant(None, None, generator, model_name(settings), template)
         if data.passages is not None and not options.closed_book:
-            _bring_collection(settings, options, assistant, data.passages, Path(folder))
+            bring_collection(settings, options, assistant, data.passages, Path(folder))
         if not options.quiet:
             print_device(settings, assistant)
         try:
@@ -151,7 +151,7 @@ def _errors(result: dict[str, Any]) -> str:
     return f"{result['errors']} errors{first}"
 
 
-def _bring_collection(
+def bring_collection(
     settings: Settings, options: Options, assistant: "Assistant", passages: Mapping[str, str], folder: Path
 ) -> None:
     """Let the assistant search a set's own passages."""

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rag.evidence import Contrast, Evidence
+from rag.evidence import Contrast, Evidence, Signals
+from rag.reasons import why
 from rag.schema import Answer
 from ui.terminal import as_data, printable
 
@@ -21,11 +22,18 @@ def evidence_data(evidence: Evidence) -> Any:
     return data
 
 
+def reason(answer: Answer, evidence: Evidence) -> str | None:
+    """Why an answer is not to be relied on, with what the evidence adds."""
+    return answer.reason or why(answer, Signals(evidence.contrast.total), evidence)
+
+
 def show_evidence(console: Console, answer: Answer, evidence: Evidence) -> None:
     """Print what the documents changed, the sentences that the answer leans on, and a row a passage and a token."""
     floor = evidence.noise_floor
     console.print("\nEvidence", style="bold")
     console.print(lift_in_words(evidence.contrast, floor))
+    if (said := reason(answer, evidence)) and said != answer.reason:
+        console.print(f"Why not to rely on it: {said}.")
     _show_citations(console, answer, evidence)
     changed = evidence.contrast
     sums = [sum(row[: changed.written]) for row in (changed.logprobs, changed.without, changed.closed_book)]

@@ -62,6 +62,9 @@ def language_model(with_temperature: bool = True) -> argparse.ArgumentParser:
         "--adapter", metavar="FOLDER", help="auto, none, or what `rag finetune` made; for the short-answer template"
     )
     parser.add_argument(
+        "--confidence", metavar="FILE", help="auto, none, or what `rag eval calibrate --out` wrote for this model"
+    )
+    parser.add_argument(
         "--template",
         metavar="NAME",
         help=f"auto, {', '.join(TEMPLATES)}, or a template file (.toml); NAME:plain and NAME:chat choose the form",

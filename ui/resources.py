@@ -7,6 +7,7 @@ import streamlit as st
 
 from rag.assistant import (
     Assistant,
+    load_calibration,
     load_embedder,
     load_language_model,
     load_reranker,
@@ -43,14 +44,16 @@ def assistant(collection: str) -> Assistant:
     chosen = replace(settings(), collection=collection)
     index = open_collection(chosen)
     loaded = models()
+    template = load_template(chosen, loaded.generator)
     return Assistant(
         index,
         loaded.embedder,
         loaded.generator,
         model_name(chosen),
-        load_template(chosen, loaded.generator),
+        template,
         loaded.reranker,
         chosen.join,
+        load_calibration(chosen, template),
     )
 
 

@@ -13,7 +13,15 @@ from rich.text import Text
 
 from rag.schema import Answer, Prompt, RetrievedPassage, TokenStep
 
-UNCALIBRATED = "Confidence is not calibrated yet. The model may be wrong, the bundled one often is: check the sources."
+UNCALIBRATED = (
+    "Confidence is not calibrated for this model and prompt (`rag eval calibrate` does it). "
+    "The model may be wrong, the bundled one often is: check the sources."
+)
+_ADVICE = {
+    "answer": "",
+    "warn": " Check the sources.",
+    "decline": " What was written stands above as a guess; read the passages instead.",
+}
 # Probability bands: name, lower bound, style. The number stands beside every colour.
 _BANDS = ((0.9, "green"), (0.5, "yellow"), (0.1, "dark_orange"), (0.0, "red"))
 
@@ -25,7 +33,7 @@ def as_data(value: Any) -> Any:
         data |= {
             "logprob": value.logprob,
             "finish_reason": value.finish_reason,
-            "calibrated": value.confidence is not None,
+            "calibrated": value.calibrated_on is not None,
         }
     return data
 
@@ -71,9 +79,8 @@ def _shown(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> I
 
 def _show_end(console: Console, answer: Answer) -> None:
     console.print("" if answer.text else "(no answer)")
-    if answer.abstained:
-        console.print(f"Not answered: {answer.abstained}.")
-    console.print(UNCALIBRATED, style="dim")
+    for sentence in trust(answer):
+        console.print(sentence, markup=False)
     if answer.prompt.passages:
         console.print("\nSources", style="bold")
         show_passages(console, best_first(answer.prompt.passages))
@@ -87,6 +94,21 @@ def _show_end(console: Console, answer: Answer) -> None:
             f"first token after {answer.timings.first_token:.1f} s, all after {answer.timings.total:.1f} s",
             style="dim",
         )
+
+
+def trust(answer: Answer) -> list[str]:
+    """Whether and how far an answer can be trusted, and why not, as sentences."""
+    sentences = [f"Not answered: {answer.abstained}."] if answer.abstained else []
+    if answer.reason:
+        sentences.append(f"Why: {answer.reason}.")
+    if answer.calibrated_on is None:
+        sentences.append(UNCALIBRATED)
+    elif answer.confidence is not None and answer.advice is not None:
+        sentences.append(
+            f"Confidence {answer.confidence:.2f}: about {answer.confidence * 100:.0f} in 100 answers like this one "
+            f"were right (fitted on {answer.calibrated_on}).{_ADVICE[answer.advice]}"
+        )
+    return sentences
 
 
 def left_out(prompt: Prompt) -> list[str]:

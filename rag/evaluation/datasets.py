@@ -1,13 +1,14 @@
 """Question sets: JSON lines, SQuAD-format files and BEIR folders -> questions and what is known of their answers.
 
-A line is `{id, question, answers?, answerable?, relevant?, choices?, context?}`. Reads and checks; asks nothing. A row
-that cannot be used becomes a question with an error, so that it costs a run no more than itself.
+A line is `{id, question, answers?, answerable?, relevant?, choices?, context?, title?}`. Reads and checks; asks
+nothing. A row that cannot be used becomes a question with an error, so that it costs a run no more than itself.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Question:
     relevant: tuple[Relevant, ...] | None = None  # any of them is right; None where nobody judged
     choices: tuple[str, ...] | None = None
     context: tuple[str, ...] | None = None  # the passages to read, best first; None: they are retrieved
+    topic: str | None = field(default=None, repr=False)  # the title of its article; no part of what is asked
     error: str | None = None  # why it cannot be asked
 
 
@@ -149,6 +151,7 @@ def _question(row: object) -> Question:
         tuple(map(_relevant, relevant)) or None,
         choices,
         _texts(row, "context", single=True),
+        clean(row["title"]) if isinstance(row.get("title"), str) else None,
     )
 
 
@@ -190,17 +193,19 @@ def _squad(path: Path, whole: dict[str, Any]) -> tuple[dict[str, str], list[tupl
     passages: dict[str, str] = {}
     rows: list[tuple[str, Callable[[], Question]]] = []
     try:
-        for name, text, asked in squad_paragraphs(whole):
+        for name, text, asked, topic in squad_paragraphs(whole):
             passages[name] = text
             for row in asked:
-                rows.append((f"question {len(rows) + 1}", lambda row=row, name=name: _squad_question(row, name)))  # type: ignore[misc]
+                made = partial(_squad_question, row, name, topic)
+                rows.append((f"question {len(rows) + 1}", made))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no SQuAD-format file ({error!r}); check it.") from error
     return passages, rows
 
 
-def _squad_question(row: dict[str, Any], passage: str) -> Question:
+def _squad_question(row: dict[str, Any], passage: str, topic: str | None) -> Question:
     impossible = row.get("is_impossible", False)
     found = [] if impossible else row.get("answers", [])
     answers = tuple(dict.fromkeys(clean(answer["text"]) for answer in found))
-    return Question(_id(row), clean(row["question"]), answers, not impossible, (Relevant(passage, own=True),))
+    relevant = (Relevant(passage, own=True),)
+    return Question(_id(row), clean(row["question"]), answers, not impossible, relevant, topic=topic)

@@ -42,12 +42,14 @@ def read_judged(path: Path, limit: int | None = None) -> Judged:
     return Judged(data.passages, queries, {query: data.relevant[query] for query in queries})
 
 
-def squad_paragraphs(whole: dict[str, Any]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
-    """Each paragraph's name, its text, and the questions under it; equal texts have one name."""
+def squad_paragraphs(whole: dict[str, Any]) -> Iterator[tuple[str, str, list[dict[str, Any]], str | None]]:
+    """Each paragraph's name, its text, the questions under it, its article's title; equal texts have one name."""
     for article in whole["data"]:
+        title = article.get("title")
         for paragraph in article["paragraphs"]:
             text = clean(paragraph["context"])
-            yield hashlib.sha256(text.encode()).hexdigest(), text, paragraph["qas"]
+            topic = clean(title) if isinstance(title, str) else None
+            yield hashlib.sha256(text.encode()).hexdigest(), text, paragraph["qas"], topic
 
 
 def clean(value: object) -> str:
@@ -60,7 +62,7 @@ def clean(value: object) -> str:
 def _squad(file: Path) -> Judged:
     """Each distinct paragraph is a passage, unsplit; relevant to a question is the paragraph that it stands under."""
     data = Judged({}, {}, {})
-    for passage, text, questions in squad_paragraphs(json.loads(file.read_text(encoding="utf-8-sig"))):
+    for passage, text, questions, _ in squad_paragraphs(json.loads(file.read_text(encoding="utf-8-sig"))):
         data.passages[passage] = text
         for question in questions:
             query = clean(str(question["id"]))

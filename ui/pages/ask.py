@@ -10,7 +10,7 @@ from rag.errors import RagError
 from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, TokenStep
 from ui import resources
 from ui.commands import sampling_params
-from ui.terminal import UNCALIBRATED, best_first, left_out, notes, scores
+from ui.terminal import best_first, left_out, notes, scores, trust
 from ui.token_view import tokens_html
 
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
@@ -138,9 +138,8 @@ def _ask(collection: str, question: str, params: SamplingParams, k: int) -> None
 
 
 def _explain(answer: Answer) -> None:
-    if answer.abstained:
-        st.warning(f"Not answered: {answer.abstained}.")
-    st.info(UNCALIBRATED, icon=":material/info:")
+    for n, sentence in enumerate(trust(answer)):
+        (st.warning if answer.abstained and n == 0 else st.info)(sentence, icon=":material/info:")
     first = answer.timings.first_token
     device = resources.models().generator.model.device
     st.caption(
