@@ -41,7 +41,7 @@ Features = dict[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """p = 1 / (1 + exp(-z)), z = intercept + sum of coefficient * (feature - mean) / scale; an unknown one is its mean."""
+    """p = 1 / (1 + exp(-z)), z = intercept + sum of coefficient * (feature - mean) / scale; an unknown one counts 0."""
 
     intercept: float
     terms: Mapping[str, tuple[float, float, float]]  # feature: (mean, scale, coefficient)
