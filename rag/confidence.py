@@ -15,7 +15,7 @@ from typing import Any
 
 from rag.errors import SettingsError
 from rag.evidence import Signals
-from rag.schema import Advice, Answer, RetrievedPassage, TokenStep
+from rag.schema import Advice, Answer, TokenStep
 from rag.templates import Template
 
 FORMAT = 1
@@ -134,7 +134,7 @@ def features(answer: Answer, signals: Signals) -> Features:
     steps = written(answer)
     logprobs = [_bounded(step.logprob) for step in steps]
     passages = answer.prompt.passages
-    quoting = [quotes(passage, answer.text) for passage in passages]
+    quoting = [stands(answer.text, p.passage.text[: p.read]) for p in passages]
     dense = sorted((p.dense for p in passages if p.dense is not None), reverse=True)
     lexical = [p.lexical for p in passages if p.lexical is not None]
     found = {
@@ -160,12 +160,11 @@ def written(answer: Answer) -> tuple[TokenStep, ...]:
     return answer.steps[: max((n for n, step in enumerate(answer.steps, start=1) if step.text), default=0)]
 
 
-def quotes(retrieved: RetrievedPassage, text: str) -> bool:
-    """Whether a text's words stand in what was read of a passage, in a row, whatever their case and punctuation."""
-    said = _plain(text)
+def stands(said: str, text: str) -> bool:
+    """Whether an answer's words stand in a text, in a row, whatever their case and punctuation."""
     # A number or a Latin word must be whole; in Chinese there is no blank to tell where a word begins.
-    found = re.search(rf"(?<![a-z0-9]){re.escape(said)}(?![a-z0-9])", _plain(retrieved.passage.text[: retrieved.read]))
-    return bool(said) and found is not None
+    found = re.search(rf"(?<![a-z0-9]){re.escape(_plain(said))}(?![a-z0-9])", _plain(text))
+    return bool(_plain(said)) and found is not None
 
 
 def _plain(text: str) -> str:

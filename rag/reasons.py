@@ -1,8 +1,8 @@
 """Why an answer failed or was declined, in words: a rule over what was measured. Asks no model, and may say nothing.
 
-1. "the passages disagree": versions of a passage were read (near-copies that differ in a number or a name), the answer
-   stands in one of them and not in another; or, where the evidence is known, one passage made the answer clearly more
-   probable and another clearly less.
+1. "the passages disagree": the answer stands in a sentence of one passage, and another passage has that sentence with
+   something else in its place: at most one in seven of the other words is missing, of which there are at least four;
+   or, where the evidence is known, one passage made the answer clearly more probable and another clearly less.
 2. "found but not used": a refusal to which the model gave less than half of the probability, so that answers from the
    passages had more; or an answer that the documents hardly made more probable, though the best passage names at least
    half of what the question asks about.
@@ -16,15 +16,18 @@ same has no reason here.
 
 import re
 
-from rag.confidence import quotes, written
+from rag.confidence import stands, written
 from rag.evidence import Evidence, Signals
 from rag.schema import Answer
+from rag.stopping import sentences
 
 DISAGREE = "the passages disagree"
 NOT_FOUND = "not found in the documents"
 NOT_USED = "found but not used"
 BY_THE_MODEL = "said by the model, not by the documents"
 CLEAR, HARDLY = 2.0, 1.0  # nats, of an answer's text
+_FRAME, _MISSING = 4, 7  # words around an answer that make a sentence known; of so many one may be another
+_WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+")
 _HALF = -0.6931471805599453  # log 1/2
 _NAMES_NOTHING = re.compile(
     "what|when|where|which|whose|whom|does|have|many|much|long|often|that|this|with|from|were|will|would|could|should|"
@@ -36,7 +39,7 @@ def why(answer: Answer, signals: Signals, evidence: Evidence | None = None) -> s
     """Why an answer is not to be relied on; None where none of the rules says so."""
     if not answer.prompt.passages:
         return NOT_FOUND if answer.abstained else None
-    if _versions_differ(answer) or (evidence is not None and _opposed(evidence)):
+    if _contradicted(answer) or (evidence is not None and _opposed(evidence)):
         return DISAGREE
     logprob = sum(step.logprob for step in written(answer))
     if answer.abstained and answer.confidence is None:  # the model's own refusal
@@ -48,11 +51,23 @@ def why(answer: Answer, signals: Signals, evidence: Evidence | None = None) -> s
     return None
 
 
-def _versions_differ(answer: Answer) -> bool:
-    """Whether the answer stands in one version of a passage, and another was read that does not hold it."""
-    versions = [passage for passage in answer.prompt.passages if passage.newest is not None]
-    holding = [passage for passage in versions if quotes(passage, answer.text)]
-    return 0 < len(holding) < len(versions)
+def _contradicted(answer: Answer) -> bool:
+    """Whether a sentence that holds the answer stands in another passage with something else in the answer's place."""
+    read = [p.passage.text[: p.read] for p in answer.prompt.passages]
+    said = [[text[start:end] for start, end in sentences(text)] for text in read]
+    others = [[_words(sentence) for sentence in of_one if not stands(answer.text, sentence)] for of_one in said]
+    for n, of_one in enumerate(said):
+        for sentence in of_one:
+            frame = _words(sentence) - _words(answer.text)
+            if len(frame) >= _FRAME and stands(answer.text, sentence):
+                rival = (words for m, rest in enumerate(others) if m != n for words in rest)
+                if any(_MISSING * len(frame - words) <= len(frame) and words - frame for words in rival):
+                    return True
+    return False
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.casefold()))
 
 
 def _opposed(evidence: Evidence) -> bool:
@@ -62,7 +77,7 @@ def _opposed(evidence: Evidence) -> bool:
 
 def _asked_about(answer: Answer) -> float:
     """The largest share of the question's words, those of four letters or more, that one passage holds."""
-    words = re.findall(r"[\u4e00-\u9fff]|\w{4,}", answer.prompt.question.casefold())
-    asked = {word for word in words if not _NAMES_NOTHING.fullmatch(word)}
+    words = _words(answer.prompt.question)
+    asked = {word for word in words if not _NAMES_NOTHING.fullmatch(word) and (len(word) >= 4 or not word.isascii())}
     texts = [passage.passage.text[: passage.read].casefold() for passage in answer.prompt.passages]
     return max((sum(word in text for word in asked) for text in texts), default=0) / max(len(asked), 1)

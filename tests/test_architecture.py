@@ -64,7 +64,7 @@ STAGES = {
     },
     "rag/attribution.py": {f"rag.{name}" for name in ("contrast", "evidence", "generation", "stopping", "templates")},
     "rag/confidence.py": {"rag.evidence", "rag.templates"},
-    "rag/reasons.py": {"rag.confidence", "rag.evidence"},
+    "rag/reasons.py": {"rag.confidence", "rag.evidence", "rag.stopping"},
     "rag/judging.py": {
         f"rag.{name}" for name in ("confidence", "contrast", "evidence", "generation", "reasons", "templates")
     },

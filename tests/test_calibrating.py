@@ -11,6 +11,7 @@ from rag.evaluation.labelling import KINDS, is_right, label_all, own_passages, t
 from rag.generation import LocalGenerator
 from rag.schema import SamplingParams
 from tests.conftest import HashingEmbedder
+from ui.calibrating import show
 
 FAST = ["--language-model", "TINY", "--template", "plain", "--max-new-tokens", "4", "--passages", "2"]
 PARAMS = SamplingParams(max_new_tokens=4, seed=0)
@@ -103,7 +104,7 @@ def test_a_question_that_fails_costs_itself_only(assistant, write):
     assert [row["error"] is None for row in found] == [True, False, True]
 
 
-def test_a_confidence_is_fitted_and_serves_who_it_was_fitted_for(rag, write, tmp_path):
+def test_a_confidence_is_fitted_and_serves_who_it_was_fitted_for(rag, write, tmp_path, capsys):
     kept, file, other = tmp_path / "kept.jsonl", tmp_path / "confidence.json", tmp_path / "page.html"
     first = write(rows_of())
     code, _, said = rag("eval", "calibrate", first, "--rows", kept, *FAST)
@@ -117,7 +118,8 @@ def test_a_confidence_is_fitted_and_serves_who_it_was_fitted_for(rag, write, tmp
     assert record == json.loads(file.read_text())
     assert record["data"]["name"] == "second.jsonl"
     assert "<svg" in other.read_text()
-    code, shown, _ = rag(*arguments)
+    show(record)
+    shown = capsys.readouterr().out
     assert "auroc" in shown
     assert "keeping 80 in 100" in shown
 

@@ -17,8 +17,8 @@ from rag.confidence import (
     identity,
     logistic_data,
     logistic_of,
-    quotes,
     read_calibration,
+    stands,
 )
 from rag.errors import SettingsError
 from rag.evaluation.asking import given
@@ -99,7 +99,7 @@ def test_nothing_written_and_no_passage_leave_features_unknown():
 
 
 @pytest.mark.parametrize(
-    ("said", "text", "stands"),
+    ("said", "text", "found"),
     [
         ("85", "It costs 85 euros.", True),
         ("85", "Built in 1850.", False),
@@ -110,14 +110,14 @@ def test_nothing_written_and_no_passage_leave_features_unknown():
         ("...", "Ann ...", False),
     ],
 )
-def test_an_answer_stands_in_a_passage_as_whole_words(said, text, stands):
-    assert quotes(given([text])[0], said) is stands
+def test_an_answer_stands_in_a_text_as_whole_words(said, text, found):
+    assert stands(said, text) is found
 
 
-def test_what_was_not_read_of_a_passage_quotes_nothing():
+def test_what_was_not_read_of_a_passage_holds_no_answer():
     (passage,) = given(["Ann rows. Bob sails."])
-    assert quotes(passage, "Bob")
-    assert not quotes(replace(passage, read=9), "Bob")
+    assert features(answer_of([step("Bob")], [passage]), Signals())["quoted"] == 1
+    assert features(answer_of([step("Bob")], [replace(passage, read=9)]), Signals())["quoted"] == 0
 
 
 @for_all(models)

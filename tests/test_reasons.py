@@ -1,13 +1,10 @@
 """The rule that says why an answer failed: each reason from the figures that it stands for."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from rag.assistant import NOTHING_FOUND, SAID_SO
-from rag.evaluation.asking import given
 from rag.evidence import Contrast, Evidence, PassageValues, Signals
 from rag.reasons import BY_THE_MODEL, DISAGREE, NOT_FOUND, NOT_USED, why
 from tests.test_confidence import answer_of, step
@@ -49,12 +46,35 @@ def test_without_lift_it_is_the_models_own_or_the_passage_was_not_used(text, rea
     assert why(answer, Signals(lift=1.5, refusal=-9.0)) is None
 
 
-def test_versions_disagree_where_the_answer_stands_in_one_of_them_only():
-    old, new, other = given(["Ann rows on Monday.", "Ann rows on Friday.", "Bob sails."])
-    versions = [replace(old, newest=False), replace(new, newest=True), other]
-    assert why(answer_of([step("Friday")], versions), LEANING) == DISAGREE
-    assert why(answer_of([step("Ann")], versions), LEANING) is None, "both say so"
-    assert why(answer_of([step("Friday")], [old, new, other]), LEANING) is None, "nobody found versions"
+RULES = [
+    (
+        "The safety officer is Ann Lee, who can be reached on extension 17.",
+        "In force from June. The safety officer is Bob Ray, who can be reached on extension 19.",
+        "Ann Lee",
+    ),
+    ("| Largest batch of epoxy | 600 millilitres |", "| Largest batch of epoxy | 400 millilitres |", "600 millilitres"),
+    ("安全负责人是王小明。", "安全负责人是李大山。", "王小明"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "said"), RULES)
+def test_passages_disagree_where_one_has_another_answer_in_the_same_sentence(one, other, said):
+    assert why(answer_of([step(said)], [one, other]), LEANING) == DISAGREE
+    assert why(answer_of([step(said)], [other, one]), LEANING) == DISAGREE
+    assert why(answer_of([step(said)], [one, one]), LEANING) is None, "both say so"
+    assert why(answer_of([step(said)], [f"{one} {other}"]), LEANING) is None, "one passage means both"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("The workshop was built in 1990.", "The slipway was built in 1985.", "1990"),
+        ("Ann rows.", "Bob rows.", "Ann"),
+        ("The safety officer is Ann Lee.", "Who is the safety officer and what does she do all day?", "Bob"),
+    ],
+)
+def test_passages_do_not_disagree_where_they_speak_of_something_else(one, other, said):
+    assert why(answer_of([step(said)], [one, other]), LEANING) is None
 
 
 @pytest.mark.parametrize(
