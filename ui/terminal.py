@@ -100,7 +100,7 @@ def trust(answer: Answer) -> list[str]:
     """Whether and how far an answer can be trusted, and why not, as sentences."""
     sentences = [f"Not answered: {answer.abstained}."] if answer.abstained else []
     if answer.reason:
-        sentences.append(f"Why: {answer.reason}.")
+        sentences.append(f"{'Why' if answer.abstained else 'Mind'}: {answer.reason}.")
     if answer.calibrated_on is None:
         sentences.append(UNCALIBRATED)
     elif answer.confidence is not None and answer.advice is not None:
