@@ -14,6 +14,7 @@ Clearly is by `CLEAR` nats, hardly is by less than `HARDLY`. An answer that lean
 same has no reason here.
 """
 
+import math
 import re
 
 from rag.confidence import stands, written
@@ -28,7 +29,7 @@ BY_THE_MODEL = "said by the model, not by the documents"
 CLEAR, HARDLY = 2.0, 1.0  # nats, of an answer's text
 _FRAME, _MISSING = 4, 7  # words around an answer that make a sentence known; of so many one may be another
 _WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+")
-_HALF = -0.6931471805599453  # log 1/2
+_HALF = math.log(0.5)
 _NAMES_NOTHING = re.compile(
     "what|when|where|which|whose|whom|does|have|many|much|long|often|that|this|with|from|were|will|would|could|should|"
     "about|there|their|they|been|being|after|before|into|than|then|them|also|some|other"

@@ -33,7 +33,7 @@ def calibrate(settings: Settings, options: Options) -> int:
             asked,
             settings.passages,
             params,
-            {"made_for": made_for, "data": described, "params": asdict(params), "collection": _collection(settings)},
+            {"made_for": made_for, "data": described, "params": asdict(params), **_searched(settings)},
             options.rows,
             lambda done, total: advance(done, total, "questions"),
         )
@@ -122,5 +122,6 @@ def _asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, 
                 assistant.index.close()
 
 
-def _collection(settings: Settings) -> str | None:
-    return settings.collection if settings.sources["collection"] == "flag" else None
+def _searched(settings: Settings) -> dict[str, object]:
+    own = settings.sources["collection"] != "flag"
+    return {"collection": None if own else settings.collection, "rerank": settings.rerank, "join": settings.join}
