@@ -44,21 +44,23 @@ def curve(price: list[dict[str, float]], marks: list[float]) -> str:
     lines = "".join(
         f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="'
         + " ".join(f"{_x(point['threshold']):.1f},{_y(point[key]):.1f}" for point in price)
-        + f'"/><text x="{_x(0) + 8 + 150 * n}" y="14" fill="{colour}" stroke="none">{label}</text>'
+        + f'"/><text x="{_x(0) + 8 + 150 * n}" y="14" style="fill: {colour}">{label}</text>'
         for n, (key, (label, colour)) in enumerate(_LINES.items())
     )
     ticks = "".join(
-        f'<text stroke="none" fill="currentColor" x="{_x(at):.1f}" y="{_HEIGHT - 12}" text-anchor="middle">{at:g}</text>'
-        f'<text stroke="none" fill="currentColor" x="4" y="{_y(at) + 4:.1f}">{at:g}</text>'
+        f'<text x="{_x(at):.1f}" y="{_HEIGHT - 12}" text-anchor="middle">{at:g}</text>'
+        f'<text x="4" y="{_y(at) + 4:.1f}">{at:g}</text>'
         f'<line x1="{_x(0)}" x2="{_x(1)}" y1="{_y(at):.1f}" y2="{_y(at):.1f}" stroke-opacity="0.2"/>'
         for at in (0, 0.25, 0.5, 0.75, 1)
     )
     dashes = "".join(
         f'<line x1="{_x(at):.1f}" x2="{_x(at):.1f}" y1="{_y(0)}" y2="{_y(1)}" stroke-dasharray="4 4"/>' for at in marks
     )
+    look = "svg { font-size: 11px } text { fill: currentColor } line { stroke: currentColor }"
     return (
-        f'<svg role="img" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%" font-size="11" stroke="currentColor"><title>Shares of the questions against the '
-        f"threshold; dashed: the thresholds in use</title>{ticks}{dashes}{lines}</svg>"
+        f'<svg role="img" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%"><style>{look}</style>'
+        "<title>Shares of the questions against the threshold; dashed: the thresholds in use</title>"
+        f"{ticks}{dashes}{lines}</svg>"
     )
 
 
