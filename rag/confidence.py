@@ -7,8 +7,7 @@ thresholds of its use, for one language model, template and embedder. Knows numb
 import hashlib
 import json
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from typing import Any
 from rag.errors import SettingsError
 from rag.evidence import Signals
 from rag.schema import Advice, Answer, TokenStep
+from rag.stopping import sentences
 from rag.templates import Template
+from rag.wording import content, share, stands
 
 FORMAT = 1
 FEATURES = {
@@ -29,6 +30,9 @@ FEATURES = {
     "refusal": "log-probability of the refusal sentence minus the answer's",
     "quoted": "1 where its words stand in a passage that was read",
     "agreement": "share of the passages read in which they stand",
+    "first": "1 where they stand in the best passage",
+    "asked": "largest share of the question's words in a sentence that holds the answer",
+    "echo": "share of the answer's words that the question holds",
     "dense": "highest cosine similarity of question and passage",
     "dense_gap": "distance to the second highest",
     "lexical": "log(1 + highest BM25)",
@@ -134,7 +138,8 @@ def features(answer: Answer, signals: Signals) -> Features:
     steps = written(answer)
     logprobs = [_bounded(step.logprob) for step in steps]
     passages = answer.prompt.passages
-    quoting = [stands(answer.text, p.passage.text[: p.read]) for p in passages]
+    texts = [p.passage.text[: p.read] for p in passages]
+    quoting = [stands(answer.text, text) for text in texts]
     dense = sorted((p.dense for p in passages if p.dense is not None), reverse=True)
     lexical = [p.lexical for p in passages if p.lexical is not None]
     found = {
@@ -147,6 +152,9 @@ def features(answer: Answer, signals: Signals) -> Features:
         "refusal": None if signals.refusal is None else _bounded(signals.refusal - sum(logprobs)),
         "quoted": float(any(quoting)) if passages else None,
         "agreement": sum(quoting) / len(passages) if passages else None,
+        "first": float(any(q and p.rank == 1 for q, p in zip(quoting, passages, strict=True))) if passages else None,
+        "asked": _best_asked(answer.prompt.question, answer.text, texts) if passages else None,
+        "echo": share(content(answer.text), content(answer.prompt.question)),
         "dense": dense[0] if dense else None,
         "dense_gap": dense[0] - dense[1] if len(dense) > 1 else None,
         "lexical": math.log1p(max(0.0, *lexical)) if lexical else None,
@@ -160,15 +168,11 @@ def written(answer: Answer) -> tuple[TokenStep, ...]:
     return answer.steps[: max((n for n, step in enumerate(answer.steps, start=1) if step.text), default=0)]
 
 
-def stands(said: str, text: str) -> bool:
-    """Whether an answer's words stand in a text, in a row, whatever their case and punctuation."""
-    # A number or a Latin word must be whole; in Chinese there is no blank to tell where a word begins.
-    found = re.search(rf"(?<![a-z0-9]){re.escape(_plain(said))}(?![a-z0-9])", _plain(text))
-    return bool(_plain(said)) and found is not None
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.sub(r"[^\w\s]", " ", text.casefold()).split())
+def _best_asked(question: str, said: str, texts: Sequence[str]) -> float:
+    """The largest share of the question's words in a sentence that holds the answer; 0 where none does."""
+    asked = content(question)
+    spans = ((text[start:end] for start, end in sentences(text)) for text in texts)
+    return max((share(asked, content(one)) for of_one in spans for one in of_one if stands(said, one)), default=0.0)
 
 
 def _bounded(nats: float) -> float:

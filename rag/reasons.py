@@ -15,12 +15,12 @@ same has no reason here.
 """
 
 import math
-import re
 
-from rag.confidence import stands, written
+from rag.confidence import written
 from rag.evidence import Evidence, Signals
 from rag.schema import Answer
 from rag.stopping import sentences
+from rag.wording import content, share, stands, words
 
 DISAGREE = "the passages disagree"
 NOT_FOUND = "not found in the documents"
@@ -28,12 +28,7 @@ NOT_USED = "found but not used"
 BY_THE_MODEL = "said by the model, not by the documents"
 CLEAR, HARDLY = 2.0, 1.0  # nats, of an answer's text
 _FRAME, _MISSING = 4, 7  # words around an answer that make a sentence known; of so many one may be another
-_WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+")
 _HALF = math.log(0.5)
-_NAMES_NOTHING = re.compile(
-    "what|when|where|which|whose|whom|does|have|many|much|long|often|that|this|with|from|were|will|would|could|should|"
-    "about|there|their|they|been|being|after|before|into|than|then|them|also|some|other"
-)
 
 
 def why(answer: Answer, signals: Signals, evidence: Evidence | None = None) -> str | None:
@@ -56,19 +51,15 @@ def _contradicted(answer: Answer) -> bool:
     """Whether a sentence that holds the answer stands in another passage with something else in the answer's place."""
     read = [p.passage.text[: p.read] for p in answer.prompt.passages]
     said = [[text[start:end] for start, end in sentences(text)] for text in read]
-    others = [[_words(sentence) for sentence in of_one if not stands(answer.text, sentence)] for of_one in said]
+    others = [[words(sentence) for sentence in of_one if not stands(answer.text, sentence)] for of_one in said]
     for n, of_one in enumerate(said):
         for sentence in of_one:
-            frame = _words(sentence) - _words(answer.text)
+            frame = words(sentence) - words(answer.text)
             if len(frame) >= _FRAME and stands(answer.text, sentence):
-                rival = (words for m, rest in enumerate(others) if m != n for words in rest)
-                if any(_MISSING * len(frame - words) <= len(frame) and words - frame for words in rival):
+                rival = (one for m, rest in enumerate(others) if m != n for one in rest)
+                if any(_MISSING * len(frame - one) <= len(frame) and one - frame for one in rival):
                     return True
     return False
-
-
-def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text.casefold()))
 
 
 def _opposed(evidence: Evidence) -> bool:
@@ -77,8 +68,6 @@ def _opposed(evidence: Evidence) -> bool:
 
 
 def _asked_about(answer: Answer) -> float:
-    """The largest share of the question's words, those of four letters or more, that one passage holds."""
-    words = _words(answer.prompt.question)
-    asked = {word for word in words if not _NAMES_NOTHING.fullmatch(word) and (len(word) >= 4 or not word.isascii())}
-    texts = [passage.passage.text[: passage.read].casefold() for passage in answer.prompt.passages]
-    return max((sum(word in text for word in asked) for text in texts), default=0) / max(len(asked), 1)
+    """The largest share of the question's words that one passage holds."""
+    asked = content(answer.prompt.question)
+    return max((share(asked, content(p.passage.text[: p.read])) for p in answer.prompt.passages), default=0.0)

@@ -63,8 +63,8 @@ STAGES = {
         f"rag.{name}" for name in ("evidence", "generation", "prompting", "scoring", "stopping", "templates")
     },
     "rag/attribution.py": {f"rag.{name}" for name in ("contrast", "evidence", "generation", "stopping", "templates")},
-    "rag/confidence.py": {"rag.evidence", "rag.templates"},
-    "rag/reasons.py": {"rag.confidence", "rag.evidence", "rag.stopping"},
+    "rag/confidence.py": {f"rag.{name}" for name in ("evidence", "stopping", "templates", "wording")},
+    "rag/reasons.py": {f"rag.{name}" for name in ("confidence", "evidence", "stopping", "wording")},
     "rag/judging.py": {
         f"rag.{name}" for name in ("confidence", "contrast", "evidence", "generation", "reasons", "templates")
     },

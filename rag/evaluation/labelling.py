@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 from rag.assistant import Assistant
-from rag.confidence import features
+from rag.confidence import FEATURES, features
 from rag.contrast import signals
 from rag.errors import InputError, RagError
 from rag.evaluation.asking import seed_of
@@ -153,7 +153,7 @@ def _name(text: str) -> str:
 
 def _begin(file: Path, made_with: Mapping[str, object]) -> list[Row]:
     """The rows that a file holds, its first line apart; a last line that was cut off is dropped."""
-    first = as_json(dict(made_with))
+    first = as_json({**made_with, "features": list(FEATURES)})
     if not file.is_file() or not file.read_bytes().strip():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(first, ensure_ascii=False) + "\n", encoding="utf-8")
