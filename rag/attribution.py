@@ -61,13 +61,12 @@ def attribute(
         return None
     losses = {cut: worth[1 << cut[0]] - one.logprobs for cut, one in zip(cuts, lacking, strict=True)}
     floor = max(NOISE_FLOOR[generator.model.precision], gap(answer, scored[0]))
-    changed = contrast_of(answer, scored[0].logprobs.tolist(), scored[len(masks) - 1], scored[-1])
+    changed = contrast_of(answer, scored[0].logprobs.tolist(), scored[len(masks) - 1], scored[-1], floor)
     return Evidence(
         contrast=changed,
         method="shapley" if exact else "first and last",
         passages=_by_passage(passages, values, worth, changed.written),
         citations=tuple(_citations(answer, values, losses, floor)),
-        noise_floor=floor,
         tokens_read=sum(one.read for one in [*scored, *lacking]),
     )
 

@@ -37,10 +37,11 @@ def contrast(answer: Answer, template: Template, generator: LocalGenerator) -> C
     check(answer, template, generator)
     rows = [row(answer, (), template, generator), row(answer, (), closed_book(template), generator)]
     without, closed = sorted(generator.score_each(rows), key=lambda scored: scored.row)
-    return contrast_of(answer, [step.logprob for step in answer.steps], without, closed)
+    floor = NOISE_FLOOR[generator.model.precision]
+    return contrast_of(answer, [step.logprob for step in answer.steps], without, closed, floor)
 
 
-def contrast_of(answer: Answer, logprobs: Sequence[float], without: Scored, closed: Scored) -> Contrast:
+def contrast_of(answer: Answer, logprobs: Sequence[float], without: Scored, closed: Scored, floor: float) -> Contrast:
     """The contrast of an answer whose rows were scored."""
     return Contrast(
         logprobs=tuple(float(x) for x in logprobs),
@@ -49,6 +50,7 @@ def contrast_of(answer: Answer, logprobs: Sequence[float], without: Scored, clos
         ranks=tuple(step.rank for step in answer.steps),
         ranks_without=tuple(without.ranks.tolist()),
         written=max((n for n, step in enumerate(answer.steps, start=1) if step.text), default=0),
+        noise_floor=floor,
     )
 
 

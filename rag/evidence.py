@@ -17,6 +17,7 @@ class Contrast:
     ranks: tuple[int, ...]  # 1 is the model's most probable token
     ranks_without: tuple[int, ...]
     written: int  # so many tokens wrote the text; what follows (an end token, a stop string) only ended it
+    noise_floor: float  # nats a token below which a difference means nothing
 
     @property
     def lift(self) -> tuple[float, ...]:
@@ -61,5 +62,4 @@ class Evidence:
     method: str  # of the values: `shapley`, or `first and last` above five passages
     passages: tuple[PassageValues, ...]  # the one that gave most first
     citations: tuple[Citation, ...]  # one for each sentence of the answer that leans on a passage
-    noise_floor: float  # nats a token below which a difference means nothing
     tokens_read: int  # what it cost: how many tokens the model was given

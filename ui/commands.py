@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -32,13 +33,14 @@ def ask(settings: Settings, options: Options) -> int:
     for question in options.questions:
         if options.json:
             answer = assistant.ask(question, params, settings.passages, keep)
-            data = terminal.as_data(answer)
+            data = evidence.answer_data(assistant, answer)
             if options.evidence:
                 found = _evidence(assistant, answer, options)
                 data["evidence"] = found and evidence.evidence_data(found)
             print_json(data)
             continue
-        answer = terminal.show_answer(out, assistant.stream(question, params, settings.passages, keep))
+        events = assistant.stream(question, params, settings.passages, keep)
+        answer = terminal.show_answer(out, events, partial(evidence.lift_sentence, assistant))
         if options.evidence:
             found = _evidence(assistant, answer, options)
             if found:

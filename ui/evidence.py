@@ -1,7 +1,7 @@
 """What an answer leans on, for the terminal and as data. Knows `rag.evidence` and rich; computes no evidence."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,21 +11,39 @@ from rag.evidence import Contrast, Evidence
 from rag.schema import Answer
 from ui.terminal import as_data, printable
 
+if TYPE_CHECKING:
+    from rag.assistant import Assistant
+
+_LITTLE = 0.05  # nats: a factor of 1.05
 NOTHING_READ = "No passage was read for this answer, so there is nothing that it could lean on."
+
+
+def answer_data(assistant: "Assistant", answer: Answer) -> Any:
+    """An answer as JSON data, with what the documents changed in it."""
+    changed = assistant.contrast(answer)
+    return as_data(answer) | {"contrast": changed and contrast_data(changed)}
 
 
 def evidence_data(evidence: Evidence) -> Any:
     """Evidence as JSON data, with the lift of each token and of the text."""
-    data = as_data(evidence)
-    data["contrast"] |= {"lift": list(evidence.contrast.lift), "total": evidence.contrast.total}
-    return data
+    return as_data(evidence) | {"contrast": contrast_data(evidence.contrast)}
+
+
+def contrast_data(changed: Contrast) -> Any:
+    """A contrast as JSON data, with the lift of each token and of the text."""
+    return as_data(changed) | {"lift": list(changed.lift), "total": changed.total}
+
+
+def lift_sentence(assistant: "Assistant", answer: Answer) -> str | None:
+    """What the documents changed in an answer; None where nothing was said from documents."""
+    changed = assistant.contrast(answer)
+    return None if changed is None else lift_in_words(changed)
 
 
 def show_evidence(console: Console, answer: Answer, evidence: Evidence) -> None:
     """Print what the documents changed, the sentences that the answer leans on, and a row a passage and a token."""
-    floor = evidence.noise_floor
+    floor = evidence.contrast.noise_floor
     console.print("\nEvidence", style="bold")
-    console.print(lift_in_words(evidence.contrast, floor))
     _show_citations(console, answer, evidence)
     changed = evidence.contrast
     sums = [sum(row[: changed.written]) for row in (changed.logprobs, changed.without, changed.closed_book)]
@@ -43,11 +61,11 @@ def show_evidence(console: Console, answer: Answer, evidence: Evidence) -> None:
     )
 
 
-def lift_in_words(changed: Contrast, floor: float) -> str:
+def lift_in_words(changed: Contrast) -> str:
     """The lift of an answer's text as a sentence."""
     total = changed.total
-    if abs(total) < floor * max(changed.written, 1):
-        return "The documents did not change how probable this answer is: the model would have said it without them."
+    if abs(total) < max(_LITTLE, changed.noise_floor * changed.written):
+        return "The documents hardly changed how probable this answer is: the model would have said it without them."
     factor = math.exp(min(abs(total), 700))
     times = f"10^{abs(total) / math.log(10):.0f}" if factor >= 1e6 else f"{factor:,.{0 if factor >= 100 else 1}f}"
     if total > 0:
