@@ -17,10 +17,10 @@ from rag.errors import InputError
 from rag.stopping import sentence_end
 
 _PASSAGES = {1: 0.4, 2: 0.15, 3: 0.35, 4: 0.1}  # how many stand together, and how often
-_NEAR = 6  # of how many nearest passages a distractor is one
+_NEAR = 12  # of how many nearest passages a distractor is one
 _ASKED = 20  # questions a pack
-_ELSEWHERE = 6  # of them, at most from passages that are near, but not shown
-_WITHOUT = 0.25  # how often the passage that was looked for is missing
+_ELSEWHERE = 3  # of them, at most, from passages that are near, but not shown
+_WITHOUT = 0.15  # how often the passage that was looked for is missing
 _WINDOWED = 0.3  # how often a passage is shown in part
 _REFUSED = 0.4  # refusals to each answer
 _SPOKEN = 0.15  # how often a question is written as one is typed into a search box
@@ -126,7 +126,7 @@ class Packs:
         elsewhere = rng.sample(elsewhere, min(len(elsewhere), rng.randint(0, _ELSEWHERE)))
         asked = [row, *elsewhere, *rng.sample(beside, min(len(beside), _ASKED - 1 - len(elsewhere)))]
         answered, refused = self._questions(asked, shown)
-        rng.shuffle(refused)
+        refused.sort(key=lambda n: rng.random() + (0.5 if self.rows[n].answers else 0))  # those made to mislead first
         chosen = [*answered.items(), *((n, None) for n in refused[: max(2, round(_REFUSED * len(answered)))])]
         rng.shuffle(chosen)
         written = [_as_typed if rng.random() < _SPOKEN else str for _ in chosen]

@@ -197,7 +197,7 @@ def refuser(tiny_folder, tmp_path_factory):
     Tokenizer(tiny_folder("llama")).tokenizer.save_pretrained(folder)
     out = tmp_path_factory.mktemp("refuser")
     rows = [replace(row, answers=()) for row in ROWS]
-    training = replace(SHORT, steps=150, rank=8, learning_rate=5e-3, settling=0.0, validations=3)
+    training = replace(SHORT, steps=150, rank=8, learning_rate=1e-2, settling=0.0, validations=3)
     return folder, out, training, rows, train(folder, out, training, rows, rows)
 
 
