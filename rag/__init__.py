@@ -13,6 +13,8 @@ The pipeline, in the order of a question's way through it:
     writing         one answer on its way, from these two
     generation      the loop over all of them: a stream of TokenSteps (drafting, scoring, beams)
     assistant       all of them in order: Assistant.ask(question) -> Answer
+    contrast        answer -> what the documents changed, token by token (evidence)
+    attribution     answer -> which passage, and which sentence in it, each part leans on
     evaluation      many questions -> metrics
 """
 

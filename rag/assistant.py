@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag.adapter import BUNDLED, merged, read_record
+from rag.contrast import contrast
 from rag.embedding import Embedder, choose_device
 from rag.errors import InputError, PromptError
+from rag.evidence import Contrast
 from rag.follow_ups import leaned_on, search_question
 from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
@@ -157,6 +159,12 @@ class Assistant:
             timings=timings,
             abstained=self._abstained(prompt, text),
         )
+
+    def contrast(self, answer: Answer) -> Contrast | None:
+        """What the documents changed in an answer that this assistant gave; None where it was not from documents."""
+        if answer.abstained or not answer.prompt.passages or not answer.steps:
+            return None
+        return contrast(answer, self.template, self.generator)
 
     def _retrieve(self, question: str, k: int, keep: Filter) -> list[RetrievedPassage]:
         if self.index is None or self.embedder is None:

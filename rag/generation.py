@@ -112,6 +112,13 @@ class LocalGenerator:
         """Raw log-probabilities (n,) of given tokens after a prompt, for each row, in nats. Raises `PromptError`."""
         return scoring.score(self.model, rows, self._prefixes)
 
+    def score_each(self, rows: scoring.Rows, cancelled: threading.Event | None = None) -> Iterator[scoring.Scored]:
+        """As `score`, with ranks, each row as soon as it is read; what was read of the first row before comes first.
+
+        Setting `cancelled` from another thread ends it within a reading.
+        """
+        return scoring.score_each(self.model, rows, self._prefixes, cancelled)
+
     def choose(self, prompt_ids: Sequence[int], options: Sequence[str]) -> list[Choice]:
         """How probable each option is as what comes next, in the order given. Raises `PromptError`."""
         return scoring.choose(self.model, prompt_ids, options, self._prefixes)

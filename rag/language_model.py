@@ -46,7 +46,8 @@ class LanguageModel(Tokenizer):
             super().__init__(folder)
             model = load_weights(folder, torch.float32 if device == "cpu" else "auto")
         self.device = device
-        self.draft_cost = _DRAFT_COST[precision] if device == "cpu" else _DRAFT_COST["other"]
+        self.precision = precision if device == "cpu" else "other"
+        self.draft_cost = _DRAFT_COST[self.precision]
         self._layers = int(self.config.num_hidden_layers)
         self._forward = _forward(model.to(device).eval(), precision)
 

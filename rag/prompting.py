@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from rag.errors import PromptError, SettingsError
 from rag.schema import Prompt, RetrievedPassage, Turn
-from rag.stopping import sentence_end
+from rag.stopping import sentence_ends
 from rag.templates import Frame, Template
 
 Encode = Callable[[str, bool], list[int]]  # (text, trusted) -> token ids
@@ -177,15 +177,6 @@ def _fit(
 
 def _cut(passage: RetrievedPassage, room: int, cost: Callable[[RetrievedPassage], int]) -> RetrievedPassage | None:
     """The passage up to the last end of a sentence that fits; None where not one sentence does."""
-    ends = sorted(set(_sentence_ends(passage.passage.text)))
+    ends = sorted(set(sentence_ends(passage.passage.text)))
     fitting = bisect_right(ends, room, key=lambda end: cost(replace(passage, read=end)))
     return replace(passage, read=ends[fitting - 1]) if fitting else None
-
-
-def _sentence_ends(text: str) -> Iterator[int]:
-    """After which characters a text can be cut: at the end of a sentence or of a line, such as a table's row."""
-    at = 0
-    while (end := sentence_end(text[at:])) is not None:
-        at += end
-        yield at
-    yield from (n for n, character in enumerate(text) if character == "\n" and text[:n].strip())

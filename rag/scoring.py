@@ -1,11 +1,14 @@
 """Given tokens -> their log-probabilities under the model: the chain rule, and what follows from it.
 
 All rows are read one after the other in one cache, in the order of their tokens, so what the prompts of two of them
-begin with is read once: a walk through the tree of their prefixes. Nothing is drawn here.
+begin with is read once: a walk through the tree of their prefixes. It begins with the branch that a request before has
+read of the first row, which costs nothing then. Nothing is drawn here.
 """
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +24,29 @@ _JOIN = 16  # tokens of a prompt's end that are encoded again together with an o
 LogProbs = npt.NDArray[np.float32]
 
 
-def score(
-    model: LanguageModel, rows: Sequence[tuple[Sequence[int], Sequence[int]]], prefixes: PrefixStore
-) -> list[LogProbs]:
+Rows = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt, the tokens after it)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The n tokens of one row under the model."""
+
+    row: int  # its place among the rows that were given
+    logprobs: LogProbs  # (n,) float32, raw, in nats
+    ranks: npt.NDArray[np.int64]  # (n,); 1 is the model's most probable token
+    read: int  # how many tokens the model was given for it
+
+
+def score(model: LanguageModel, rows: Rows, prefixes: PrefixStore) -> list[LogProbs]:
     """Raw log-probabilities (n,) of n tokens after a prompt, for each row, in nats. Raises `PromptError`."""
+    by_row = {scored.row: scored.logprobs for scored in score_each(model, rows, prefixes)}
+    return [by_row[i] for i in range(len(rows))]
+
+
+def score_each(
+    model: LanguageModel, rows: Rows, prefixes: PrefixStore, cancelled: threading.Event | None = None
+) -> Iterator[Scored]:
+    """As `score`, each row as soon as it is read, in whatever order costs least; ends early where it is cancelled."""
     for prompt, tokens in rows:
         if not prompt or len(prompt) + len(tokens) > model.context_window:
             raise PromptError(
@@ -32,35 +54,43 @@ def score(
                 f"{model.context_window}; it needs at least one token before it, and room."
             )
     cache = model.new_cache()
-    scores: dict[int, LogProbs] = {}
-    for i in sorted(range(len(rows)), key=lambda i: [*rows[i][0], *rows[i][1]]):
-        prompt, tokens = rows[i]
-        if not cache.tokens[0]:
-            prefixes.fill(cache, 0, prompt[:-1])
-        scores[i] = _after(model, cache, [*prompt, *tokens], len(prompt))
-    return [scores[i] for i in range(len(rows))]
+    if rows:
+        prefixes.fill(cache, 0, rows[0][0][:-1])
+    held = list(cache.tokens[0])
+    whole = [[*prompt, *tokens] for prompt, tokens in rows]
+    # Whoever leaves the held branch last comes first: the branch is only ever cut back, never read again.
+    for i in sorted(range(len(rows)), key=lambda i: (-shared_prefix(held, whole[i]), whole[i])):
+        scored = _after(model, cache, whole[i], len(rows[i][0]), i, cancelled)
+        if scored is None:
+            return
+        yield scored
 
 
-def _after(model: LanguageModel, cache: KVCache, ids: list[int], n_prompt: int) -> LogProbs:
-    """Log-probabilities of `ids[n_prompt:]`; the cache is cut back to what they share with it."""
+def _after(
+    model: LanguageModel, cache: KVCache, ids: list[int], n_prompt: int, row: int, cancelled: threading.Event | None
+) -> Scored | None:
+    """The tokens `ids[n_prompt:]`; the cache is cut back to what they share with it. None where it was cancelled."""
     if n_prompt == len(ids):
-        return np.empty(0, dtype=np.float32)
+        return Scored(row, np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64), 0)
     start = min(shared_prefix(cache.tokens[0], ids), n_prompt - 1)
     cache.crop(0, start)
     parts = []
     for begin in range(start, len(ids) - 1, _CHUNK):
+        if cancelled is not None and cancelled.is_set():
+            return None
         end = min(begin + _CHUNK, len(ids) - 1)
         logits = model.read([ids[begin:end]], cache, keep=max(end - max(begin, n_prompt - 1), 1))[0]
         if end >= n_prompt:
             parts.append(_of(logits, ids[end - len(logits) + 1 : end + 1]))
-    return np.concatenate(parts)
+    logprobs, ranks = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Scored(row, logprobs, ranks, len(ids) - 1 - start)
 
 
-def _of(logits: Tensor, token_ids: Sequence[int]) -> LogProbs:
-    """Log-probabilities (n,) of tokens, each from its row of logits (n, V)."""
-    logprobs = logits.log_softmax(-1)
-    picked: LogProbs = logprobs.numpy()[np.arange(len(token_ids)), list(token_ids)]
-    return picked
+def _of(logits: Tensor, token_ids: Sequence[int]) -> tuple[LogProbs, npt.NDArray[np.int64]]:
+    """Log-probabilities (n,) and ranks (n,) of tokens, each from its row of logits (n, V)."""
+    logprobs = logits.log_softmax(-1).numpy()
+    picked: LogProbs = logprobs[np.arange(len(token_ids)), list(token_ids)]
+    return picked, (logprobs > picked[:, None]).sum(axis=1) + 1
 
 
 def choose(

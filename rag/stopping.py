@@ -4,7 +4,7 @@ Knows text only; which token comes next is for `generation`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rag.schema import FinishReason
@@ -113,6 +113,26 @@ def sentence_end(text: str, after: int = 0) -> int | None:
         if match.end() > after and _ends(text[max(match.start() - _CONTEXT, 0) : match.start()], match):
             return match.end()
     return None
+
+
+def sentence_ends(text: str) -> Iterator[int]:
+    """After which characters a text can be cut: at the end of a sentence or of a line, such as a table's row."""
+    at = 0
+    while (end := sentence_end(text[at:])) is not None:
+        at += end
+        yield at
+    yield from (n for n, character in enumerate(text) if character == "\n" and text[:n].strip())
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Start and end of each sentence, or line, in a text, the blanks around it left out."""
+    ends = sorted({*sentence_ends(text), len(text)})
+    spans = []
+    for start, end in zip([0, *ends], ends, strict=False):
+        if piece := text[start:end].strip():
+            start += text[start:end].index(piece)
+            spans.append((start, start + len(piece)))
+    return spans
 
 
 def _ends(before: str, match: re.Match[str]) -> bool:

@@ -48,7 +48,8 @@ class Template:
         return "{passages}" in self.text
 
 
-_TASK = "{passages}\n\nQuestion: {question}\nAnswer:"
+_QUESTION = "Question: {question}\nAnswer:"
+_TASK = f"{{passages}}\n\n{_QUESTION}"
 _OR_REFUSE = f"If they do not hold the answer, say: {REFUSAL}"
 _SHORT = f"Answer from the passages, in a few words. {_OR_REFUSE}\n\n{_TASK}"
 _CITED = (
@@ -173,3 +174,9 @@ def with_examples(template: Template, own: Sequence[Example] | None, n: int | No
     if own is None:
         return replace(template, examples=template.examples[:n])
     return replace(template, examples=tuple(own[: 3 if n is None else n]))
+
+
+def closed_book(template: Template) -> Template:
+    """The question-only form of a template: its worked examples without their passages, its form and its stops."""
+    text = f"Answer in a few words.\n\n{_QUESTION}" if template.chat else _QUESTION
+    return replace(template, name="closed-book", text=text)

@@ -43,6 +43,7 @@ def test_a_question_is_answered_with_sources_and_tokens(app):
     assert not app.error
     assert len(re.findall("ob-token ob-", written(app))) >= 1
     assert "Visiting" in written(app)
+    assert any(text.value.startswith("The documents ") for text in app.text), "what they changed"
     assert "cosine" in " ".join(text.value for text in app.text)
     assert "not calibrated yet" in app.info[0].value
     answer = app.session_state.answer

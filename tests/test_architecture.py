@@ -57,6 +57,10 @@ STAGES = {
         f"rag.{name}" for name in ("beams", "drafting", "kv_cache", "language_model", "scoring", "stopping", "writing")
     },
     "rag/prompting.py": {"rag.stopping", "rag.templates"},
+    "rag/contrast.py": {
+        f"rag.{name}" for name in ("evidence", "generation", "prompting", "scoring", "stopping", "templates")
+    },
+    "rag/attribution.py": {f"rag.{name}" for name in ("contrast", "evidence", "generation", "stopping", "templates")},
     "rag/template_files.py": {"rag.templates"},
     "rag/reranking.py": {"rag.retrieval"},
     "rag/retrieval.py": {"rag.index", "rag.near_copies"},

@@ -8,14 +8,14 @@ import pytest
 
 from rag.assistant import NOTHING_FOUND, Assistant
 from rag.errors import GenerationError
-from rag.evaluation.asking import Done, Task, closed_book, given, seed_of
+from rag.evaluation.asking import Done, Task, given, seed_of
 from rag.evaluation.datasets import Question, read_questions
 from rag.evaluation.rows import row_of, summary
 from rag.evaluation.run import run_answers
 from rag.evaluation.saved import read_rows
 from rag.generation import LocalGenerator
 from rag.schema import SamplingParams, Timings, TokenStep
-from rag.templates import REFUSAL
+from rag.templates import REFUSAL, closed_book
 
 
 @pytest.fixture

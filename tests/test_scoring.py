@@ -77,6 +77,28 @@ def test_what_a_request_has_read_is_not_read_to_score(tiny):
     assert model.count - before == 4
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_has_the_rank_that_it_had_when_it_was_written(tiny, kind):
+    model = tiny(kind)
+    prompt = model.encode(PROMPT, True)
+    steps = alone(model, prompt, sampled(30, seed=5))
+    (scored,) = LocalGenerator(model).score_each([(prompt, ids(steps))])
+    assert scored.ranks.tolist() == [step.rank for step in steps]
+    assert max(scored.ranks) > 1
+
+
+def test_of_what_was_read_for_the_first_row_nothing_is_read_again(tiny):
+    model = Counting(tiny())
+    generator = LocalGenerator(model)
+    prompt = model.encode("One passage. Two passages. Three passages.", True)
+    list(generator.stream(prompt, SamplingParams(max_new_tokens=1)))
+    rows = [(prompt[:n] + model.encode("#Who?", True), [65]) for n in (12, 26, len(prompt))]
+    for order in ([2, 0, 1], [2, 1, 0]):
+        before = model.count
+        scored = list(generator.score_each([rows[n] for n in order]))
+        assert model.count - before == sum(one.read for one in scored) == 3 * len("#Who?")
+
+
 @pytest.mark.parametrize("row", [([], [1]), ([], []), ([1] * 500, [1] * 13)])
 def test_what_cannot_be_scored_is_refused(tiny, row):
     with pytest.raises(PromptError, match="cannot be scored"):

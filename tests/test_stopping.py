@@ -1,10 +1,12 @@
 """Where text ends: characters across tokens, stop strings, sentences."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.stopping import StopRule, TextIncrements, sentence_end
+from rag.stopping import StopRule, TextIncrements, sentence_end, sentences
 
 
 def decode(ids):
@@ -168,3 +170,24 @@ def test_a_sentence_may_end_between_tokens():
         "It costs 3.5 euros.",
         "sentence_end",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Ann rows. Dr. Lee sails!  Bob waits", ["Ann rows.", "Dr. Lee sails!", "Bob waits"]),
+        (" name: Ann\nage: 9\n\n", ["name: Ann", "age: 9"]),  # a table's rows
+        ("三点开门。五点关门。", ["三点开门。", "五点关门。"]),
+        (" \n", []),
+        ("", []),
+    ],
+)
+def test_a_text_is_its_sentences(text, expected):
+    assert [text[start:end] for start, end in sentences(text)] == expected
+
+
+@given(st.lists(st.sampled_from(["Ann", ".", " ", "\n", "!", "。", "9", '"']), max_size=20).map("".join))
+def test_sentences_leave_out_nothing_but_blanks(text):
+    spans = sentences(text)
+    assert "".join("".join(text[s:e].split()) for s, e in spans) == "".join(text.split())
+    assert all(a[1] <= b[0] for a, b in pairwise(spans))

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from rag.errors import InputError, RagError
@@ -18,7 +19,7 @@ from ui.output import Options, err, out, print_json, status
 def chat(settings: Settings, options: Options) -> int:
     """Answer line after line, each with what was said before; 3 where some could not be answered."""
     from rag import load_assistant
-    from ui import terminal
+    from ui import evidence, terminal
 
     params, keep = sampling_params(settings, tuple(options.stop)), filter_of(options)
     with status(options, "loading the models"):
@@ -31,7 +32,8 @@ def chat(settings: Settings, options: Options) -> int:
         try:
             with _stoppable() as cancelled:
                 events = assistant.stream(question, params, settings.passages, keep, cancelled, history)
-                answer: Answer = terminal.last(events) if options.json else terminal.show_answer(out, events)
+                said = partial(evidence.lift_sentence, assistant)
+                answer: Answer = terminal.last(events) if options.json else terminal.show_answer(out, events, said)
         except RagError as error:
             failed = True
             if options.json:
@@ -40,7 +42,7 @@ def chat(settings: Settings, options: Options) -> int:
                 err.print(f"rag: {error}", markup=False)
             continue
         if options.json:
-            print_json(terminal.as_data(answer))
+            print_json(evidence.answer_data(assistant, answer))
         history.append(Turn(question, answer.text))
     return 3 if failed else 0
 

@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         "ask", parents=[place, retrieval, filters, model], help="answer questions from a collection"
     )
     ask.add_argument("questions", nargs="+", metavar="QUESTION")
+    ask.add_argument(
+        "--evidence", action="store_true", help="which passage and sentence each part leans on; takes longer"
+    )
     ask.set_defaults(run=commands.ask)
     talk = actions.add_parser(
         "chat", parents=[place, retrieval, filters, model], help="a conversation: a line of stdin a question"

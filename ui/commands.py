@@ -3,25 +3,27 @@
 import dataclasses
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rag.errors import SettingsError
 from rag.settings import NAMES, Settings
 from ui.library import filter_of
-from ui.output import Options, err, out, print_json, status
+from ui.output import Options, counted, err, out, print_json, status
 
 if TYPE_CHECKING:
     from rag.assistant import Assistant
     from rag.embedding import Embedder
+    from rag.evidence import Evidence
     from rag.retrieval import Reranker
-    from rag.schema import SamplingParams
+    from rag.schema import Answer, SamplingParams
 
 
 def ask(settings: Settings, options: Options) -> int:
     """`rag ask QUESTION...`: answer, sources and token probabilities of each question."""
     from rag import load_assistant
-    from ui import terminal
+    from ui import evidence, terminal
 
     params, keep = sampling_params(settings, tuple(options.stop)), filter_of(options)
     with status(options, "loading the models"):
@@ -30,10 +32,32 @@ def ask(settings: Settings, options: Options) -> int:
         print_device(settings, assistant)
     for question in options.questions:
         if options.json:
-            print_json(terminal.as_data(assistant.ask(question, params, settings.passages, keep)))
-        else:
-            terminal.show_answer(out, assistant.stream(question, params, settings.passages, keep))
+            answer = assistant.ask(question, params, settings.passages, keep)
+            data = evidence.answer_data(assistant, answer)
+            if options.evidence:
+                found = _evidence(assistant, answer, options)
+                data["evidence"] = found and evidence.evidence_data(found)
+            print_json(data)
+            continue
+        events = assistant.stream(question, params, settings.passages, keep)
+        answer = terminal.show_answer(out, events, partial(evidence.lift_sentence, assistant))
+        if options.evidence:
+            found = _evidence(assistant, answer, options)
+            if found:
+                evidence.show_evidence(out, answer, found)
+            else:
+                out.print(evidence.NOTHING_READ)
     return 0
+
+
+def _evidence(assistant: "Assistant", answer: "Answer", options: Options) -> "Evidence | None":
+    """Where an answer comes from; None where no passage was read."""
+    from rag.attribution import attribute
+
+    if not answer.prompt.passages:
+        return None
+    with counted(options) as advance:
+        return attribute(answer, assistant.template, assistant.generator, advance=advance)
 
 
 def search(settings: Settings, options: Options) -> int:

@@ -100,9 +100,9 @@ def evaluate_sweep(settings: Settings, options: Options) -> int:
 def asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, QuestionSet, dict[str, Any]]]":
     """Who answers, what is asked, and what a manifest says of the model; only what the questions need is loaded."""
     from rag.assistant import Assistant, load_assistant, load_language_model, load_template, model_name
-    from rag.evaluation.asking import closed_book
     from rag.evaluation.datasets import read_questions
     from rag.template_files import read_own
+    from rag.templates import closed_book
 
     data = read_questions(options.data, options.limit)
     if settings.sources["collection"] == "flag":

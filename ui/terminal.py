@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -43,9 +43,13 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def show_answer(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> Answer:
-    """Print an answer as it is written, then its sources and its tokens."""
-    return last(_shown(console, events))
+def show_answer(
+    console: Console,
+    events: Iterator[Prompt | TokenStep | Answer],
+    said_of: Callable[[Answer], str | None] = lambda answer: None,
+) -> Answer:
+    """Print an answer as it is written, a sentence of it, then its sources and its tokens."""
+    return last(_shown(console, events, said_of))
 
 
 def last(events: Iterator[Prompt | TokenStep | Answer]) -> Answer:
@@ -56,7 +60,9 @@ def last(events: Iterator[Prompt | TokenStep | Answer]) -> Answer:
     return answer
 
 
-def _shown(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> Iterator[Prompt | TokenStep | Answer]:
+def _shown(
+    console: Console, events: Iterator[Prompt | TokenStep | Answer], said_of: Callable[[Answer], str | None]
+) -> Iterator[Prompt | TokenStep | Answer]:
     for event in events:
         if isinstance(event, Prompt):
             console.print(Text(f"\n{printable(event.question)}", style="bold"))
@@ -65,14 +71,16 @@ def _shown(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> I
         elif isinstance(event, TokenStep):
             console.print(Text(printable(event.text), style=_style(event.logprob)), end="")
         else:
-            _show_end(console, event)
+            console.print("" if event.text else "(no answer)")
+            _show_end(console, event, said_of(event))
         yield event
 
 
-def _show_end(console: Console, answer: Answer) -> None:
-    console.print("" if answer.text else "(no answer)")
+def _show_end(console: Console, answer: Answer, said: str | None) -> None:
     if answer.abstained:
         console.print(f"Not answered: {answer.abstained}.")
+    if said:
+        console.print(said)
     console.print(UNCALIBRATED, style="dim")
     if answer.prompt.passages:
         console.print("\nSources", style="bold")

@@ -12,9 +12,6 @@ from rag.assistant import Assistant
 from rag.errors import InputError, RagError
 from rag.evaluation.datasets import Question
 from rag.schema import Answer, Choice, Passage, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep
-from rag.templates import Template
-
-_QUESTION = "Question: {question}\nAnswer:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +48,6 @@ def seed_of(seed: int, question_id: str, sample: int = 0) -> int:
     """The seed of one answer: whatever else is asked, and in what batches, a question has its own random numbers."""
     digest = hashlib.sha256(f"{seed}\n{sample}\n{question_id}".encode()).digest()
     return int.from_bytes(digest[:6], "big")
-
-
-def closed_book(template: Template) -> Template:
-    """The question-only form of a template: its worked examples without their passages, its form and its stops."""
-    text = f"Answer in a few words.\n\n{_QUESTION}" if template.chat else _QUESTION
-    return replace(template, name="closed-book", text=text)
 
 
 def ask_all(assistant: Assistant, tasks: Sequence[Task], k: int, batch: int) -> Iterator[Done]:

@@ -10,6 +10,7 @@ from rag.errors import RagError
 from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, TokenStep
 from ui import resources
 from ui.commands import sampling_params
+from ui.evidence import lift_sentence
 from ui.terminal import UNCALIBRATED, best_first, left_out, notes, scores
 from ui.token_view import tokens_html
 
@@ -129,6 +130,8 @@ def _ask(collection: str, question: str, params: SamplingParams, k: int) -> None
                     steps.append(event)
                     written.html(tokens_html(steps, legend=False))
                 else:
+                    status.caption("Comparing with an answer without the documents ...")
+                    st.session_state.lift = lift_sentence(assistant, event)
                     st.session_state.answer = event
     except RagError as error:
         status.error(str(error))
@@ -140,6 +143,8 @@ def _ask(collection: str, question: str, params: SamplingParams, k: int) -> None
 def _explain(answer: Answer) -> None:
     if answer.abstained:
         st.warning(f"Not answered: {answer.abstained}.")
+    if st.session_state.lift:
+        st.text(st.session_state.lift)
     st.info(UNCALIBRATED, icon=":material/info:")
     first = answer.timings.first_token
     device = resources.models().generator.model.device
