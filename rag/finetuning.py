@@ -188,9 +188,8 @@ def finetune(
     every = max(1, training.steps // training.validations)
     while trainer.step < training.steps:
         drawn = [packs[trainer.step * training.packs + n] for n in range(training.packs)]
-        if trainer.step == training.settles:
-            trainer.swap()
         if trainer.step >= training.settles:
+            trainer.swap()  # to the average; from the second step on both are the same
             drawn = [pack for pack in map(answered, drawn) if pack.asked]
         loss = trainer.learn([trees.of(pack) for pack in drawn])
         on_progress(trainer.step, training.steps, {"loss": loss})

@@ -159,6 +159,22 @@ def test_settling_begins_with_the_average_and_learns_answers_only(folder, tmp_pa
     assert answered(pack) == Pack(("Ann sails.",), (("Who?", "Ann"),))
 
 
+def test_a_training_made_shorter_settles_from_its_average_too(folder, tmp_path):
+    def cut(done, *_):
+        if done == 26:  # 25 are kept
+            raise CutOffError
+
+    longer = replace(SHORT, steps=200, average=0.99, settling_rate=0.0)
+    with pytest.raises(CutOffError):
+        train(folder, tmp_path, longer, on_progress=cut)
+    average = torch.load(tmp_path / STATE, weights_only=True)["average"]
+    shorter = replace(longer, steps=26, validations=1)
+    assert shorter.settles == 24
+    train(folder, tmp_path, shorter)
+    for name, weight in torch.load(tmp_path / STATE, weights_only=True)["weights"].items():
+        torch.testing.assert_close(weight, average[name])
+
+
 def test_nothing_to_settle_on_changes_nothing(folder, tmp_path):
     rows = [replace(row, answers=()) for row in ROWS]
     train(folder, tmp_path, replace(SHORT, steps=10, settling=0.5), rows, rows)

@@ -31,22 +31,17 @@ def ask(settings: Settings, options: Options) -> int:
     if not options.quiet:
         print_device(settings, assistant)
     for question in options.questions:
-        if options.json:
-            answer = assistant.ask(question, params, settings.passages, keep)
-            data = evidence.answer_data(assistant, answer)
-            if options.evidence:
-                found = _evidence(assistant, answer, options)
-                data["evidence"] = found and evidence.evidence_data(found)
-            print_json(data)
-            continue
         events = assistant.stream(question, params, settings.passages, keep)
-        answer = terminal.show_answer(out, events, partial(evidence.lift_sentence, assistant))
-        if options.evidence:
-            found = _evidence(assistant, answer, options)
-            if found:
-                evidence.show_evidence(out, answer, found)
-            else:
-                out.print(evidence.NOTHING_READ)
+        said = partial(evidence.lift_sentence, assistant)
+        answer = terminal.last(events) if options.json else terminal.show_answer(out, events, said)
+        found = _evidence(assistant, answer, options) if options.evidence else None
+        if options.json:
+            more = {"evidence": found and evidence.evidence_data(found)} if options.evidence else {}
+            print_json(evidence.answer_data(assistant, answer) | more)
+        elif found:
+            evidence.show_evidence(out, answer, found)
+        elif options.evidence:
+            out.print(evidence.NOTHING_READ)
     return 0
 
 

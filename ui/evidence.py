@@ -65,7 +65,7 @@ def lift_in_words(changed: Contrast) -> str:
     """The lift of an answer's text as a sentence."""
     total = changed.total
     if abs(total) < max(_LITTLE, changed.noise_floor * changed.written):
-        return "The documents hardly changed how probable this answer is: the model would have said it without them."
+        return "The documents hardly changed how probable this answer is."
     factor = math.exp(min(abs(total), 700))
     times = f"10^{abs(total) / math.log(10):.0f}" if factor >= 1e6 else f"{factor:,.{0 if factor >= 100 else 1}f}"
     if total > 0:
