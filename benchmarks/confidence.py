@@ -50,10 +50,12 @@ def show(name: str, result: dict) -> None:
     figures = result["figures"]
     table = figures["measured"]
     print(f"\n{name}: {result['answers']} answers, {figures['right']} right, to {figures['questions']} questions, ")
-    print(f"{figures['refused']} declined by the model itself, {figures['errors']} errors\n")
+    print(f"{figures['refused']} that the model itself would have declined, {figures['errors']} errors\n")
     print(f"| figure (95 % interval) | {' | '.join(table)} |\n|{'---|' * (len(table) + 1)}")
     for figure, label in NAMES.items():
         print(f"| {label} | {' | '.join(cell(of[figure]) for of in table.values())} |")
+    own = figures["not_refused"]
+    print(f"\nwhere the model did not decline: AUROC {cell(own['auroc'])}, debiased ECE {cell(own['ece'])}")
     for heading, where in (("keeping 80 % of its right answers", "keeping_80"), ("at the stored threshold", None)):
         found = figures[where]["declined"] if where else figures["declined"]
         shares = (

@@ -72,7 +72,7 @@ def merged(model: Path, adapter: Path, models_dir: Path) -> Path:
     """The folder of a model with an adapter merged into its weights, made once per machine. Raises `ModelError`."""
     record = read_record(adapter)
     files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(model.glob("*.safetensors"))]
-    base = hashlib.sha256(f"{model.absolute()} {files}".encode()).hexdigest()  # what changed is merged anew
+    base = hashlib.sha256(f"{model.resolve()} {files}".encode()).hexdigest()  # what changed is merged anew
     target = models_dir / f"{model.name}-{base[:8]}-reader-{record['weights_sha256'][:12]}"
     prepare(target, lambda folder: _merge(model, adapter, folder))
     return target

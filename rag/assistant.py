@@ -5,6 +5,7 @@
 Every way in (command line, web page, evaluation) asks here and nowhere else.
 """
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag.adapter import BUNDLED, merged, read_record, weights_identity
+from rag.attribution import support
 from rag.confidence import Calibration, identity, read_calibration
 from rag.embedding import Embedder, choose_device
 from rag.errors import InputError, PromptError
+from rag.evidence import Citation
 from rag.follow_ups import leaned_on, search_question
 from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
@@ -106,8 +109,7 @@ class Assistant:
                 steps.append(step)
                 yield step
         timings = Timings(found - began, first, time.perf_counter() - began)
-        answer = self.answer(prompt, steps, params, timings)
-        yield judge(answer, self.template, self.generator, self.calibration)
+        yield self._judged(self.answer(prompt, steps, params, timings), cancelled)
 
     def complete(self, params: SamplingParams) -> SamplingParams:
         """Fix the seed, so that the answer can be made again, and add what ends the template's answers."""
@@ -164,6 +166,37 @@ class Assistant:
             timings=timings,
             abstained=self._abstained(prompt, text),
         )
+
+    def instead(self, refusal: Answer, cancelled: threading.Event | None = None) -> Answer:
+        """What the model answers where it may not decline, not judged: the first token of its refusal is banned.
+
+        A refusal still, where it finds other words for it.
+        """
+        began, first = time.perf_counter(), refusal.steps[0].token_id
+        bias = dict(refusal.params.logit_bias) | {first: -math.inf}
+        params = replace(refusal.params, logit_bias=tuple(bias.items()))
+        steps = list(self.generator.stream(refusal.prompt.token_ids, params, cancelled))
+        timings = replace(refusal.timings, total=refusal.timings.total + time.perf_counter() - began)
+        return self.answer(refusal.prompt, steps, params, timings)
+
+    def support(self, answer: Answer, cancelled: threading.Event | None = None) -> tuple[Citation, ...]:
+        """The sentences of passages that an answer of this assistant leans on; none of one that declines."""
+        if answer.contrast is None:
+            return ()
+        return support(answer, self.template, self.generator, cancelled) or ()
+
+    def _judged(self, answer: Answer, cancelled: threading.Event | None) -> Answer:
+        """With a calibration, whether to decline is for the confidence, not for the model's manners.
+
+        A refusal gives way to the best other answer where that is sure enough; else it tells how sure that was.
+        """
+        judged = judge(answer, self.template, self.generator, self.calibration)
+        if self.calibration is None or answer.abstained != SAID_SO or answer.finish_reason == "cancelled":
+            return judged
+        best = judge(self.instead(answer, cancelled), self.template, self.generator, self.calibration)
+        if best.abstained or best.confidence is None:
+            return replace(judged, confidence=best.confidence, timings=best.timings)
+        return best
 
     def _retrieve(self, question: str, k: int, keep: Filter) -> list[RetrievedPassage]:
         if self.index is None or self.embedder is None:

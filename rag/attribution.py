@@ -54,22 +54,40 @@ def attribute(
     exact = len(passages) <= SHAPLEY_UP_TO
     worth = {mask: one.logprobs.astype(np.float64) for mask, one in zip(masks, scored, strict=False)}
     values = (shapley if exact else first_and_last)(worth, len(passages))
-    cuts = _cuts(answer, values)
-    rows = [row(answer, [_without(passages[i], span)], template, generator) for i, span in cuts]
-    lacking = score_all(generator, rows, cancelled, advance, "sentences")
-    if lacking is None:
-        return None
-    losses = {cut: worth[1 << cut[0]] - one.logprobs for cut, one in zip(cuts, lacking, strict=True)}
     floor = max(NOISE_FLOOR[generator.model.precision], gap(answer, scored[0]))
-    changed = contrast_of(answer, scored[0].logprobs.tolist(), scored[len(masks) - 1], scored[-1])
+    cited = _cite(answer, template, generator, values, worth, floor, cancelled, advance)
+    if cited is None:
+        return None
+    changed = contrast_of(answer, scored[0].logprobs.tolist(), scored[len(masks) - 1], scored[-1], floor)
     return Evidence(
         contrast=changed,
         method="shapley" if exact else "first and last",
         passages=_by_passage(passages, values, worth, changed.written),
-        citations=tuple(_citations(answer, values, losses, floor)),
-        noise_floor=floor,
-        tokens_read=sum(one.read for one in [*scored, *lacking]),
+        citations=cited[0],
+        tokens_read=sum(one.read for one in scored) + cited[1],
     )
+
+
+def support(
+    answer: Answer,
+    template: Template,
+    generator: LocalGenerator,
+    cancelled: threading.Event | None = None,
+    advance: Progress = lambda done, total, what: None,
+) -> tuple[Citation, ...] | None:
+    """The citations for less: a passage's value is what it gives alone, v(i) - v(none). Else as `attribute`."""
+    check(answer, template, generator)
+    passages = answer.prompt.passages
+    masks = [*(1 << i for i in range(len(passages))), 0]
+    rows = [row(answer, members(passages, mask), template, generator) for mask in masks]
+    scored = score_all(generator, rows, cancelled, advance, "passages")
+    if scored is None:
+        return None
+    worth = {mask: one.logprobs.astype(np.float64) for mask, one in zip(masks, scored, strict=True)}
+    values = np.array([worth[1 << i] - worth[0] for i in range(len(passages))])
+    floor = NOISE_FLOOR[generator.model.precision]
+    cited = _cite(answer, template, generator, values, worth, floor, cancelled, advance)
+    return cited and cited[0]
 
 
 def coalitions(n: int) -> list[int]:
@@ -125,10 +143,26 @@ def _leaning(answer: Answer, values: Values) -> Iterator[tuple[int, int, list[in
         yield start, end, tokens, int(values[:, tokens].sum(axis=1).argmax())
 
 
-def _cuts(answer: Answer, values: Values) -> list[Cut]:
-    """What is left out: each sentence of each passage that a sentence of the answer leans on."""
+def _cite(
+    answer: Answer,
+    template: Template,
+    generator: LocalGenerator,
+    values: Values,
+    worth: Mapping[int, Values],
+    floor: float,
+    cancelled: threading.Event | None,
+    advance: Progress,
+) -> tuple[tuple[Citation, ...], int] | None:
+    """The citations and how many tokens were read for them: each sentence of each leading passage is left out."""
+    passages = answer.prompt.passages
     leading = dict.fromkeys(i for *_, i in _leaning(answer, values))
-    return [(i, span) for i in leading for span in sentences(_read(answer.prompt.passages[i]))]
+    cuts: list[Cut] = [(i, span) for i in leading for span in sentences(_read(passages[i]))]
+    rows = [row(answer, [_without(passages[i], span)], template, generator) for i, span in cuts]
+    lacking = score_all(generator, rows, cancelled, advance, "sentences")
+    if lacking is None:
+        return None
+    losses = {cut: worth[1 << cut[0]] - one.logprobs for cut, one in zip(cuts, lacking, strict=True)}
+    return tuple(_citations(answer, values, losses, floor)), sum(one.read for one in lacking)
 
 
 def _citations(answer: Answer, values: Values, losses: Mapping[Cut, Values], floor: float) -> Iterator[Citation]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from rag.errors import SettingsError
-from rag.evidence import Signals
 from rag.schema import Advice, Answer, TokenStep
 from rag.stopping import sentences
 from rag.templates import Template
@@ -133,9 +132,12 @@ def logistic_data(model: Logistic) -> dict[str, Any]:
 # features
 
 
-def features(answer: Answer, signals: Signals) -> Features:
-    """The features of an answer, finite numbers each; None where there is nothing to measure."""
-    steps = written(answer)
+def features(answer: Answer, refusal: float | None = None) -> Features:
+    """The features of an answer, finite numbers each; None where there is nothing to measure.
+
+    `refusal` is the log-probability of the refusal sentence in its place, in nats.
+    """
+    steps = answer.written
     logprobs = [_bounded(step.logprob) for step in steps]
     passages = answer.prompt.passages
     texts = [p.passage.text[: p.read] for p in passages]
@@ -148,8 +150,8 @@ def features(answer: Answer, signals: Signals) -> Features:
         "logprob_min": min(logprobs, default=None),
         "first_entropy": steps[0].entropy if steps else None,
         "margin": min((m for step in steps if (m := _margin(step)) is not None), default=None),
-        "lift": None if signals.lift is None else _bounded(signals.lift),
-        "refusal": None if signals.refusal is None else _bounded(signals.refusal - sum(logprobs)),
+        "lift": None if answer.contrast is None else _bounded(answer.contrast.total),
+        "refusal": None if refusal is None else _bounded(refusal - sum(logprobs)),
         "quoted": float(any(quoting)) if passages else None,
         "agreement": sum(quoting) / len(passages) if passages else None,
         "first": float(any(q and p.rank == 1 for q, p in zip(quoting, passages, strict=True))) if passages else None,
@@ -161,11 +163,6 @@ def features(answer: Answer, signals: Signals) -> Features:
         "length": math.log1p(len(steps)),
     }
     return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
-
-
-def written(answer: Answer) -> tuple[TokenStep, ...]:
-    """The tokens that wrote the text: without an end token or a stop string behind it."""
-    return answer.steps[: max((n for n, step in enumerate(answer.steps, start=1) if step.text), default=0)]
 
 
 def _best_asked(question: str, said: str, texts: Sequence[str]) -> float:

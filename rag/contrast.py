@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from rag.errors import PromptError
-from rag.evidence import Contrast, Signals
 from rag.generation import LocalGenerator
 from rag.prompting import build_prompt
-from rag.schema import Answer, RetrievedPassage
+from rag.schema import Answer, Contrast, RetrievedPassage
 from rag.scoring import Scored
 from rag.stopping import sentences
 from rag.templates import REFUSAL, Template, closed_book
@@ -37,17 +36,18 @@ def contrast(answer: Answer, template: Template, generator: LocalGenerator) -> C
     check(answer, template, generator)
     rows = [row(answer, (), template, generator), row(answer, (), closed_book(template), generator)]
     without, closed = sorted(generator.score_each(rows), key=lambda scored: scored.row)
-    return contrast_of(answer, [step.logprob for step in answer.steps], without, closed)
+    floor = NOISE_FLOOR[generator.model.precision]
+    return contrast_of(answer, [step.logprob for step in answer.steps], without, closed, floor)
 
 
-def signals(answer: Answer, template: Template, generator: LocalGenerator) -> Signals:
-    """The lift of an answer, and how probable the refusal was in its place. Raises `PromptError` as `contrast` does."""
+def refusal_logprob(answer: Answer, template: Template, generator: LocalGenerator) -> float:
+    """Log-probability of the refusal sentence in an answer's place, in nats. Raises `PromptError` for want of room."""
     blank = "" if template.chat else " "  # in plain form one stands before an answer
     (refusal,) = generator.choose(answer.prompt.token_ids, [blank + REFUSAL])
-    return Signals(contrast(answer, template, generator).total, refusal.logprob)
+    return refusal.logprob
 
 
-def contrast_of(answer: Answer, logprobs: Sequence[float], without: Scored, closed: Scored) -> Contrast:
+def contrast_of(answer: Answer, logprobs: Sequence[float], without: Scored, closed: Scored, floor: float) -> Contrast:
     """The contrast of an answer whose rows were scored."""
     return Contrast(
         logprobs=tuple(float(x) for x in logprobs),
@@ -55,7 +55,8 @@ def contrast_of(answer: Answer, logprobs: Sequence[float], without: Scored, clos
         closed_book=tuple(closed.logprobs.tolist()),
         ranks=tuple(step.rank for step in answer.steps),
         ranks_without=tuple(without.ranks.tolist()),
-        written=max((n for n, step in enumerate(answer.steps, start=1) if step.text), default=0),
+        written=len(answer.written),
+        noise_floor=floor,
     )
 
 

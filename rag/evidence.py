@@ -1,32 +1,12 @@
-"""The types of evidence: what the documents changed in an answer, and which passage each part of it leans on.
+"""The types of evidence: which passage each part of an answer leans on, and which of its sentences.
 
-Values a token belong to the answer's steps, in their order; log-probabilities are the model's own, in nats. Standard
-library only; how they are computed is for `contrast` and `attribution`.
+Values a token belong to the answer's steps, in their order; log-probabilities are the model's own, in nats. How they
+are computed is for `contrast` and `attribution`.
 """
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """An answer's tokens with the documents and without them."""
-
-    logprobs: tuple[float, ...]  # with all passages: as written, in `Evidence` as read again with the others
-    without: tuple[float, ...]  # the same instruction, with no passage in its place
-    closed_book: tuple[float, ...]  # the question without the instruction
-    ranks: tuple[int, ...]  # 1 is the model's most probable token
-    ranks_without: tuple[int, ...]
-    written: int  # so many tokens wrote the text; what follows (an end token, a stop string) only ended it
-
-    @property
-    def lift(self) -> tuple[float, ...]:
-        """By how much the documents raised each token's log-probability."""
-        return tuple(a - b for a, b in zip(self.logprobs, self.without, strict=True))
-
-    @property
-    def total(self) -> float:
-        """The lift of the answer's text."""
-        return sum(self.lift[: self.written])
+from rag.schema import Contrast
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +41,4 @@ class Evidence:
     method: str  # of the values: `shapley`, or `first and last` above five passages
     passages: tuple[PassageValues, ...]  # the one that gave most first
     citations: tuple[Citation, ...]  # one for each sentence of the answer that leans on a passage
-    noise_floor: float  # nats a token below which a difference means nothing
     tokens_read: int  # what it cost: how many tokens the model was given
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """What an answer's confidence needs beside the answer itself, in nats."""
-
-    lift: float | None = None  # of the answer's text; None where no passage was read
-    refusal: float | None = None  # log-probability of the refusal sentence in its place; None where not scored

@@ -3,6 +3,8 @@
 The only module that uses PEFT. What is learnt from is for `training_data` and `training_trees`: here is the loop.
 
     packs of a step -> trees -> loss of the answers' tokens -> a step of AdamW -> running average of the weights
+
+At the end come some steps on answers only, which set where declining begins.
 """
 
 import contextlib
@@ -30,6 +32,7 @@ from rag.training_data import Pack, Packs, Row, short_answer
 from rag.training_trees import Tree, Trees
 
 STATE = "state.pt"  # what a training goes on from; of no use afterwards
+_DECLINED = 0.15  # of the questions that have an answer: what declines more is only kept for want of better
 _SAVED = 25  # steps after which it is written
 _FREE = ("steps", "validations", "compiled")  # settings that a training may change on its way
 _PACKAGES = ("openbook-rag", "torch", "transformers", "peft")
@@ -38,22 +41,31 @@ Progress = Callable[[int, int, dict[str, float]], None]  # (steps done, of how m
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How to train. The defaults made the bundled adapter (docs/finetuning.md)."""
+    """How to train. How the bundled adapter was made is in docs/finetuning.md."""
 
     steps: int = 1200
     packs: int = 3  # a step
     rank: int = 24
     learning_rate: float = 4e-4
     warmup: int = 30  # steps
-    decay: float = 0.4  # the last part of the steps, in which the learning rate falls to 0
+    decay: float = 0.4  # the last part of the steps before settling, in which the learning rate falls to 0
+    settling: float = 0.015  # the last part of all steps: from the average of the weights on, on answers only
+    settling_rate: float = 5e-5
     average: float = 0.98  # how much of the running average of the weights a step keeps
     validations: int = 6
     seed: int = 0
     compiled: bool = False  # half as fast again, for a C++ compiler and half a minute
 
+    @property
+    def settles(self) -> int:
+        """The step with which settling begins, counted from 0."""
+        return self.steps - int(self.settling * self.steps)
+
     def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0: up, level, down."""
-        falling = (self.steps - step) / max(1.0, self.decay * self.steps)
+        """The learning rate of a step, counted from 0: up, level, down, settling."""
+        if step >= self.settles:
+            return self.settling_rate
+        falling = (self.settles - step) / max(1.0, self.decay * self.settles)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, falling)
 
 
@@ -112,6 +124,7 @@ class Trainer:
         self.optimiser.zero_grad()
         self.step += 1
         keep = min(self.training.average, self.step / (self.step + 10))  # the first steps are soon forgotten
+        keep = keep if self.step <= self.training.settles else 0.0
         with torch.no_grad():
             for name, weight in self.weights.items():
                 self.average[name].lerp_(weight, 1 - keep)
@@ -175,13 +188,16 @@ def finetune(
     every = max(1, training.steps // training.validations)
     while trainer.step < training.steps:
         drawn = [packs[trainer.step * training.packs + n] for n in range(training.packs)]
+        if trainer.step >= training.settles:
+            trainer.swap()  # to the average; from the second step on both are the same
+            drawn = [pack for pack in map(answered, drawn) if pack.asked]
         loss = trainer.learn([trees.of(pack) for pack in drawn])
         on_progress(trainer.step, training.steps, {"loss": loss})
         if trainer.step % every == 0 or trainer.step == training.steps:
             trainer.swap()
             found = validate(trainer, judged)
             record["validations"].append({"step": trainer.step} | found)
-            if found["right"] >= max(entry["right"] for entry in record["validations"]):
+            if merit(found) >= max(map(merit, record["validations"])):
                 _save(trainer, out, record)
             trainer.swap()
             on_progress(trainer.step, training.steps, found)
@@ -196,6 +212,16 @@ def whole_passages(rows: Sequence[Row]) -> list[Pack]:
     for row in rows:
         packs.setdefault(row.passage, []).append((row.question, short_answer(row.answers, row.passage)))
     return [Pack((passage,), tuple(asked)) for passage, asked in packs.items()]
+
+
+def answered(pack: Pack) -> Pack:
+    """A pack without the questions that it does not answer."""
+    return Pack(pack.passages, tuple((question, answer) for question, answer in pack.asked if answer is not None))
+
+
+def merit(found: dict[str, float]) -> tuple[float, float]:
+    """What a validation is chosen by: right ones, but first that not too many are declined that have an answer."""
+    return -max(found["refused_answerable"], _DECLINED), found["right"]
 
 
 def trees_of(trees: Trees, pack: Pack) -> tuple[Tree, list[bool]]:

@@ -1,13 +1,12 @@
-"""An answer -> the same answer with its confidence, what follows from it, and why it failed where it did."""
+"""An answer -> the same with what the documents changed, its confidence, what follows, and why it failed."""
 
 from dataclasses import replace
 
 from rag.confidence import Calibration, features
-from rag.contrast import signals
+from rag.contrast import contrast, refusal_logprob
 from rag.errors import PromptError
-from rag.evidence import Signals
 from rag.generation import LocalGenerator
-from rag.reasons import DISAGREE, why
+from rag.reasons import DISAGREE, DOUBTED, NOT_FOUND, why
 from rag.schema import Answer
 from rag.templates import Template
 
@@ -15,38 +14,31 @@ UNSURE = "the answer is too likely to be wrong"
 
 
 def judge(answer: Answer, template: Template, generator: LocalGenerator, calibration: Calibration | None) -> Answer:
-    """Judge a finished answer with the template and model that wrote it; two short prompts where it is calibrated.
+    """Judge a finished answer with the template and model that wrote it: two short prompts, a third for a confidence.
 
-    A refusal has a reason and no confidence. One that was cut off is left as it is.
+    A refusal has a reason, and neither a contrast nor a confidence. One that was cut off is left as it is.
     """
     if answer.finish_reason == "cancelled":
         return answer
-    on = calibration.measured_on if calibration else None
     if answer.abstained:
-        return replace(answer, calibrated_on=on, reason=why(answer, Signals()))
-    measured = _signals(answer, template, generator) if calibration else None
-    if calibration is None or measured is None:
-        return replace(answer, reason=_certain(why(answer, Signals())))
-    confidence = calibration.model.probability(features(answer, measured))
-    advice = calibration.advice(confidence)
-    answer = replace(answer, confidence=confidence, calibrated_on=on)
-    reason = why(answer, measured)
-    if advice == "answer":
-        reason = _certain(reason)
-        advice = "warn" if reason else advice
-    return replace(answer, advice=advice, reason=reason, abstained=UNSURE if advice == "decline" else None)
-
-
-def _certain(reason: str | None) -> str | None:
-    """A reason that holds whatever the confidence is."""
-    return reason if reason == DISAGREE else None
-
-
-def _signals(answer: Answer, template: Template, generator: LocalGenerator) -> Signals | None:
-    """What the confidence needs; None where nothing was written, or the context window leaves no room to ask."""
+        on = calibration.measured_on if calibration else None
+        return replace(answer, calibrated_on=on, reason=why(answer))
     if not answer.steps or not answer.prompt.passages:
-        return None
+        return answer
+    refusal = None
     try:
-        return signals(answer, template, generator)
-    except PromptError:
-        return None
+        answer = replace(answer, contrast=contrast(answer, template, generator))
+        refusal = refusal_logprob(answer, template, generator) if calibration else None
+    except PromptError:  # the context window leaves no room to ask
+        pass
+    if calibration is None or refusal is None:
+        return replace(answer, reason=why(answer))
+    confidence = calibration.model.probability(features(answer, refusal))
+    advice = calibration.advice(confidence)
+    answer = replace(answer, confidence=confidence, calibrated_on=calibration.measured_on)
+    reason = why(answer, refusal)
+    if advice == "answer":
+        advice, reason = ("warn", reason) if reason == DISAGREE else (advice, None)  # that one holds however sure it is
+    if advice == "warn" and reason == NOT_FOUND:  # it is, and the model did not believe it
+        reason = DOUBTED
+    return replace(answer, advice=advice, reason=reason, abstained=UNSURE if advice == "decline" else None)

@@ -16,8 +16,7 @@ same has no reason here.
 
 import math
 
-from rag.confidence import written
-from rag.evidence import Evidence, Signals
+from rag.evidence import Evidence
 from rag.schema import Answer
 from rag.stopping import sentences
 from rag.wording import content, share, stands, words
@@ -25,24 +24,28 @@ from rag.wording import content, share, stands, words
 DISAGREE = "the passages disagree"
 NOT_FOUND = "not found in the documents"
 NOT_USED = "found but not used"
+DOUBTED = "the model itself would rather have declined"
 BY_THE_MODEL = "said by the model, not by the documents"
 CLEAR, HARDLY = 2.0, 1.0  # nats, of an answer's text
 _FRAME, _MISSING = 4, 7  # words around an answer that make a sentence known; of so many one may be another
 _HALF = math.log(0.5)
 
 
-def why(answer: Answer, signals: Signals, evidence: Evidence | None = None) -> str | None:
-    """Why an answer is not to be relied on; None where none of the rules says so."""
+def why(answer: Answer, refusal: float | None = None, evidence: Evidence | None = None) -> str | None:
+    """Why an answer is not to be relied on; None where none of the rules says so.
+
+    `refusal` is the log-probability of the refusal sentence in its place, where that is known.
+    """
     if not answer.prompt.passages:
         return NOT_FOUND if answer.abstained else None
     if _contradicted(answer) or (evidence is not None and _opposed(evidence)):
         return DISAGREE
-    logprob = sum(step.logprob for step in written(answer))
+    logprob = sum(step.logprob for step in answer.written)
     if answer.abstained and answer.confidence is None:  # the model's own refusal
         return NOT_USED if logprob < _HALF else NOT_FOUND
-    if signals.refusal is not None and signals.refusal > logprob:
+    if refusal is not None and refusal > logprob:
         return NOT_FOUND
-    if signals.lift is not None and signals.lift < HARDLY:
+    if answer.contrast is not None and answer.contrast.total < HARDLY:
         return NOT_USED if _asked_about(answer) >= 0.5 else BY_THE_MODEL
     return None
 

@@ -23,7 +23,7 @@ def add_bias(logits: Tensor, bias: Sequence[tuple[int, float]]) -> Tensor:
     ids, values = zip(*bias, strict=True)
     if max(ids) >= logits.numel():
         raise GenerationError(f"logit_bias names token {max(ids)}, but the model's ids end at {logits.numel() - 1}.")
-    return logits.index_add(0, torch.tensor(ids), torch.tensor(values))
+    return logits.index_add(0, torch.tensor(ids), torch.tensor(values, dtype=logits.dtype))
 
 
 def penalise_repetition(logits: Tensor, seen: Collection[int], penalty: float) -> Tensor:

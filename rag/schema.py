@@ -233,6 +233,29 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Contrast:
+    """An answer's tokens with the documents and without them: model's own log-probabilities, a value a token."""
+
+    logprobs: tuple[float, ...]  # with all passages: as written, in `Evidence` as read again with the others
+    without: tuple[float, ...]  # the same instruction, with no passage in its place
+    closed_book: tuple[float, ...]  # the question without the instruction
+    ranks: tuple[int, ...]  # 1 is the model's most probable token
+    ranks_without: tuple[int, ...]
+    written: int  # so many tokens wrote the text; what follows (an end token, a stop string) only ended it
+    noise_floor: float  # nats a token below which a difference means nothing
+
+    @property
+    def lift(self) -> tuple[float, ...]:
+        """By how much the documents raised each token's log-probability."""
+        return tuple(a - b for a, b in zip(self.logprobs, self.without, strict=True))
+
+    @property
+    def total(self) -> float:
+        """The lift of the answer's text."""
+        return sum(self.lift[: self.written])
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer and everything that made it. `text` is the concatenation of the steps' texts, outer blanks removed."""
 
@@ -243,7 +266,8 @@ class Answer:
     language_model: str
     timings: Timings
     abstained: str | None = None  # why no answer is given; None where one is
-    confidence: float | None = None  # a calibrated probability of being right; None of a refusal, and uncalibrated
+    contrast: Contrast | None = None  # what the documents changed in it; None where nothing was said from them
+    confidence: float | None = None  # calibrated probability of being right; of a refusal: its best other answer's
     advice: Advice | None = None  # what follows from it
     calibrated_on: str | None = None  # what the confidence was fitted on, in words; None says "uncalibrated"
     reason: str | None = None  # why it failed or was declined, one of `rag.reasons`
@@ -252,6 +276,11 @@ class Answer:
     def finish_reason(self) -> FinishReason | None:
         """Why the sampling loop ended; None where nothing was generated."""
         return self.steps[-1].finish_reason if self.steps else None
+
+    @property
+    def written(self) -> tuple[TokenStep, ...]:
+        """The tokens that wrote the text: without an end token or a stop string behind it."""
+        return self.steps[: max((n for n, step in enumerate(self.steps, start=1) if step.text), default=0)]
 
     @property
     def logprob(self) -> float:

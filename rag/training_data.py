@@ -19,10 +19,10 @@ from rag.stopping import sentence_end
 _PASSAGES = {1: 0.4, 2: 0.15, 3: 0.35, 4: 0.1}  # how many stand together, and how often
 _NEAR = 12  # of how many nearest passages a distractor is one
 _ASKED = 20  # questions a pack
-_ELSEWHERE = 3  # of them from passages that are near, but not shown
+_ELSEWHERE = 3  # of them, at most, from passages that are near, but not shown
 _WITHOUT = 0.15  # how often the passage that was looked for is missing
 _WINDOWED = 0.3  # how often a passage is shown in part
-_REFUSED = 0.6  # refusals to each answer
+_REFUSED = 0.4  # refusals to each answer
 _SPOKEN = 0.15  # how often a question is written as one is typed into a search box
 _LONG = 1600  # characters up to which a passage may be shown whole
 

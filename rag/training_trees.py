@@ -2,7 +2,7 @@
 
 The trunk is the prompt up to the question, the branches are the questions with their answers. A token sees the trunk
 and its own branch, and its position is counted along them, so that a model computes for each branch what it would for
-that prompt alone. Passages are read once and not once a question: five times as many questions in the same time.
+that prompt alone. Passages are read once and not once a question: six times as many questions in the same time.
 """
 
 from collections.abc import Iterable, Sequence

@@ -24,6 +24,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from rag.assistant import Assistant
 from rag.embedding import Embedder
 from rag.generation import LocalGenerator
 from rag.index import open_index
@@ -180,6 +181,13 @@ def put():
                 index.put_document(document, [Span(0, len(text))], vectors, Source(path, 1, 1, document_id))
 
     return put_texts
+
+
+@pytest.fixture
+def assistant(index, put, tiny):
+    """A tiny model over two passages."""
+    put(index, ["boats float", "oars row"])
+    return Assistant(index, HashingEmbedder(), LocalGenerator(tiny()), "tiny", "plain")
 
 
 @pytest.fixture(scope="session")

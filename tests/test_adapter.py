@@ -107,6 +107,14 @@ def test_another_adapter_or_another_copy_of_the_model_gets_a_folder_of_its_own(b
         merged(base, adapter, tmp_path / "models")
 
 
+def test_a_model_that_is_reached_by_a_link_is_not_merged_again(base, made, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "linked").symlink_to(base.parent)
+    first = merged(base, made, tmp_path / "models")
+    assert merged(tmp_path / "linked" / base.name, made, tmp_path / "models") == first
+    assert len(prepared(tmp_path / "models")) == 1
+
+
 def test_a_model_is_known_by_its_tensors_in_however_many_files_they_lie(tmp_path):
     def identity(*files):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))

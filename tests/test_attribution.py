@@ -261,4 +261,4 @@ def test_the_passage_and_the_sentence_that_hold_the_answer_are_found(generator):
     assert max(abs(p.total) for p in others) < 0.2 * best.total
     citation = evidence.citations[0]
     assert texts[1][citation.passage_start : citation.passage_end] == "The safety officer is Maud Fennick."
-    assert evidence.noise_floor == NOISE_FLOOR["float32"]
+    assert evidence.contrast.noise_floor == NOISE_FLOOR["float32"]

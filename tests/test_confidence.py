@@ -21,8 +21,7 @@ from rag.confidence import (
 )
 from rag.errors import SettingsError
 from rag.evaluation.asking import given
-from rag.evidence import Signals
-from rag.schema import Alternative, Answer, Prompt, SamplingParams, Timings, TokenStep
+from rag.schema import Alternative, Answer, Contrast, Prompt, SamplingParams, Timings, TokenStep
 from rag.templates import TEMPLATES
 
 numbers = st.floats(-1e3, 1e3)
@@ -41,7 +40,11 @@ steps = st.builds(
     st.lists(st.builds(Alternative, st.integers(0, 3), st.just("x"), any_nats, any_nats), max_size=3).map(tuple),
 )
 passages = st.lists(st.sampled_from(["Ann rows.", "", "三四", "Bob"]), max_size=3).map(given)
-signals = st.builds(Signals, st.none() | any_nats, st.none() | any_nats)
+
+
+def lifted(nats):
+    """A contrast with this lift."""
+    return Contrast((0.0,), (-nats,), (-nats,), (1,), (1,), 1, 0.001)
 
 
 def answer_of(own, texts=(), **changes):
@@ -60,9 +63,9 @@ def step(text, logprob=-0.5, others=(-2.0,)):
     return TokenStep(0, text, logprob, logprob, 1, 0.7, alternatives)
 
 
-@for_all(st.lists(steps, max_size=5), passages, signals, models)
-def test_features_of_any_answer_are_finite_and_give_a_probability(own, texts, measured, model):
-    found = features(answer_of(own, texts), measured)
+@for_all(st.lists(steps, max_size=5), passages, st.none() | any_nats.map(lifted), st.none() | any_nats, models)
+def test_features_of_any_answer_are_finite_and_give_a_probability(own, texts, changed, refusal, model):
+    found = features(answer_of(own, texts, contrast=changed), refusal)
     assert list(found) == list(FEATURES)
     assert all(value is None or math.isfinite(value) for value in found.values())
     assert 0 < model.probability(found) < 1
@@ -72,7 +75,7 @@ def test_features_say_what_they_are_named_for():
     passage, other = given(["Ann rows at noon.", "Bob sails."])
     read = [replace(passage, dense=0.8, lexical=math.e - 1), replace(other, dense=0.5, lexical=0.0)]
     answer = answer_of([step(" Ann", -0.5, (-2.0, -3.0)), step(" rows", -1.5, (-0.5,)), step("", -9.0)], read)
-    found = features(answer, Signals(lift=4.0, refusal=-5.0))
+    found = features(replace(answer, contrast=lifted(4.0)), refusal=-5.0)
     expected = {
         "logprob_sum": -2.0,
         "logprob_mean": -1.0,
@@ -95,15 +98,15 @@ def test_features_say_what_they_are_named_for():
 
 
 def test_nothing_written_and_no_passage_leave_features_unknown():
-    found = features(answer_of([step("", -0.1)]), Signals())
+    found = features(answer_of([step("", -0.1)]))
     assert {name for name, value in found.items() if value is not None} == {"logprob_sum", "echo", "length"}
-    assert features(answer_of([]), Signals())["length"] == 0
+    assert features(answer_of([]))["length"] == 0
 
 
 def test_what_was_not_read_of_a_passage_holds_no_answer():
     (passage,) = given(["Ann rows. Bob sails."])
-    assert features(answer_of([step("Bob")], [passage]), Signals())["quoted"] == 1
-    assert features(answer_of([step("Bob")], [replace(passage, read=9)]), Signals())["quoted"] == 0
+    assert features(answer_of([step("Bob")], [passage]))["quoted"] == 1
+    assert features(answer_of([step("Bob")], [replace(passage, read=9)]))["quoted"] == 0
 
 
 @for_all(models)

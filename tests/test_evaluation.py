@@ -16,13 +16,6 @@ from rag.evaluation.saved import read_rows
 from rag.generation import LocalGenerator
 from rag.schema import SamplingParams, Timings, TokenStep
 from rag.templates import REFUSAL, closed_book
-from tests.conftest import HashingEmbedder
-
-
-@pytest.fixture
-def assistant(index, put, tiny):
-    put(index, ["boats float", "oars row"])
-    return Assistant(index, HashingEmbedder(), LocalGenerator(tiny()), "tiny", "plain")
 
 
 @pytest.fixture

@@ -14,7 +14,18 @@ import torch
 
 from rag.adapter import CONFIG, RECORD, WEIGHTS
 from rag.errors import InputError, ModelError, PromptError
-from rag.finetuning import STATE, Trainer, Training, finetune, merge, trees_of, validate, whole_passages
+from rag.finetuning import (
+    STATE,
+    Trainer,
+    Training,
+    answered,
+    finetune,
+    merge,
+    merit,
+    trees_of,
+    validate,
+    whole_passages,
+)
 from rag.generation import LocalGenerator
 from rag.language_model import LanguageModel, load_weights
 from rag.models import sha256_of
@@ -22,7 +33,7 @@ from rag.prompting import build_prompt
 from rag.schema import Passage, RetrievedPassage, SamplingParams
 from rag.templates import REFUSAL, choose_template
 from rag.tokenizer import Tokenizer
-from rag.training_data import Packs, Row
+from rag.training_data import Pack, Packs, Row
 from rag.training_trees import Trees
 from tests.conftest import HashingEmbedder
 
@@ -37,7 +48,7 @@ ROWS = [
         Row(f"Who sails boat {n}?", passage, ()),
     )
 ]
-SHORT = Training(steps=30, packs=1, rank=2, learning_rate=5e-3, warmup=3, average=0.8, validations=5)
+SHORT = Training(steps=30, packs=1, rank=2, learning_rate=5e-3, warmup=3, settling=0.1, average=0.8, validations=5)
 DATA = {"rows.jsonl": "0" * 64}
 
 
@@ -103,9 +114,10 @@ def test_an_adapter_that_learnt_nothing_changes_nothing(folder, transformers_mod
     assert (logits - expected).abs().max() < 0.02 * expected.abs().max(), "but for products in bfloat16"
 
 
-def test_the_rate_goes_up_stays_and_falls():
-    training = Training(steps=100, learning_rate=1.0, warmup=10, decay=0.4)
+def test_the_rate_goes_up_stays_falls_and_settles():
+    training = Training(steps=125, learning_rate=1.0, warmup=10, decay=0.4, settling=0.2, settling_rate=0.3)
     rates = [training.rate(step) for step in range(100)]
+    assert {training.rate(step) for step in range(100, 125)} == {0.3}
     assert rates[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
     assert set(rates[10:60]) == {1.0}
     assert rates[60:] == sorted(rates[60:], reverse=True)
@@ -130,6 +142,56 @@ def test_the_average_follows_the_weights(folder):
     assert all(torch.equal(weight, own[name]) for name, weight in trainer.weights.items())
 
 
+def test_settling_begins_with_the_average_and_learns_answers_only(folder, tmp_path):
+    training = replace(SHORT, steps=12, settling=0.25, average=0.99, settling_rate=0.0)
+    record = train(folder, tmp_path, training)
+    assert (training.settles, [entry["step"] for entry in record["validations"]]) == (9, [2, 4, 6, 8, 10, 12])
+    state = torch.load(tmp_path / STATE, weights_only=True)
+    trainer = Trainer(folder, "cpu", training)
+    packs = Packs(ROWS, HashingEmbedder().embed_passages, 0)
+    trees = Trees(Tokenizer(folder), PLAIN)
+    for step in range(9):
+        trainer.learn([trees.of(packs[step])])
+    for name, average in trainer.average.items():
+        torch.testing.assert_close(state["weights"][name], average)
+        assert torch.equal(state["average"][name], state["weights"][name])
+    pack = Pack(("Ann sails.",), (("Who?", "Ann"), ("Why?", None)))
+    assert answered(pack) == Pack(("Ann sails.",), (("Who?", "Ann"),))
+
+
+def test_a_training_made_shorter_settles_from_its_average_too(folder, tmp_path):
+    def cut(done, *_):
+        if done == 26:  # 25 are kept
+            raise CutOffError
+
+    longer = replace(SHORT, steps=200, average=0.99, settling_rate=0.0)
+    with pytest.raises(CutOffError):
+        train(folder, tmp_path, longer, on_progress=cut)
+    average = torch.load(tmp_path / STATE, weights_only=True)["average"]
+    shorter = replace(longer, steps=26, validations=1)
+    assert shorter.settles == 24
+    train(folder, tmp_path, shorter)
+    for name, weight in torch.load(tmp_path / STATE, weights_only=True)["weights"].items():
+        torch.testing.assert_close(weight, average[name])
+
+
+def test_nothing_to_settle_on_changes_nothing(folder, tmp_path):
+    rows = [replace(row, answers=()) for row in ROWS]
+    train(folder, tmp_path, replace(SHORT, steps=10, settling=0.5), rows, rows)
+    weights = torch.load(tmp_path / STATE, weights_only=True)["weights"]
+    train(folder, tmp_path / "five", replace(SHORT, steps=5, settling=0.0, validations=1), rows, rows)
+    for name, average in torch.load(tmp_path / "five" / STATE, weights_only=True)["average"].items():
+        torch.testing.assert_close(weights[name], average)
+
+
+def test_an_adapter_that_declines_too_much_is_only_kept_for_want_of_better():
+    def found(declined, right):
+        return {"refused_answerable": declined, "right": right}
+
+    assert merit(found(0.15, 0.4)) > merit(found(0.16, 0.9)) > merit(found(0.5, 0.95))
+    assert merit(found(0.05, 0.4)) < merit(found(0.14, 0.41))
+
+
 def test_rows_held_out_are_judged_by_whole_passages(folder):
     packs = whole_passages([*ROWS[:2], ROWS[3], ROWS[2]])
     assert [pack.passages for pack in packs] == [(ROWS[0].passage,), (ROWS[3].passage,)]
@@ -151,7 +213,7 @@ def refuser(tiny_folder, tmp_path_factory):
     Tokenizer(tiny_folder("llama")).tokenizer.save_pretrained(folder)
     out = tmp_path_factory.mktemp("refuser")
     rows = [replace(row, answers=()) for row in ROWS]
-    training = replace(SHORT, steps=150, rank=8, learning_rate=1e-2, validations=3)
+    training = replace(SHORT, steps=150, rank=8, learning_rate=1e-2, settling=0.0, validations=3)
     return folder, out, training, rows, train(folder, out, training, rows, rows)
 
 
@@ -323,72 +385,3 @@ def test_a_passage_that_fits_no_prompt_is_one_sentence_before_anything_is_learnt
     with pytest.raises(PromptError, match="do not fit into 2048 tokens"):
         train(folder, tmp_path, held_out=[Row("Who?", "x" * 5000, ())], on_progress=lambda *p: said.append(p))
     assert said == []
-
-
-# the command
-
-
-@pytest.fixture
-def data(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    rows = [
-        {"question": f"Whose is boat {n}?", "passage": f"Boat {n} is Ann{n}'s.", "answers": [f"Ann{n}"]}
-        for n in range(12)
-    ]
-    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return path
-
-
-def test_rag_finetune_makes_an_adapter_that_rag_ask_uses(rag, data, tmp_path):
-    out = tmp_path / "adapter"
-    command = ["finetune", data, "--out", out, "--language-model", "TINY", "--rank", "2", "--quiet"]
-    code, printed, _ = rag(*command, "--steps", "2", "--json")
-    said = json.loads(printed)
-    assert (code, said["adapter"], [entry["step"] for entry in said["validations"]]) == (0, str(out), [1, 2])
-    assert said["best"] == said["validations"][-1], "of equals the last is kept"
-    code, printed, _ = rag(*command, "--steps", "3", "--json")
-    assert [entry["step"] for entry in json.loads(printed)["validations"]] == [1, 2, 3]
-    record = json.loads((out / RECORD).read_text())
-    assert (record["template"], record["data"]) == ("chat", {"rows.jsonl": sha256_of(data)})
-    code, printed, _ = rag(*command, "--steps", "3")
-    assert (code, f"--adapter {out}" in printed, "refused_unanswerable" in printed) == (0, True, True)
-    asked = [
-        "ask",
-        "Whose?",
-        "--language-model",
-        "TINY",
-        "--adapter",
-        out,
-        "--max-new-tokens",
-        "2",
-        "--json",
-        "--quiet",
-    ]
-    code, printed, _ = rag(*asked)
-    assert (code, json.loads(printed)["language_model"].endswith(" + adapter")) == (0, True)
-    code, _, err = rag(*command, "--steps", "3", "--seed", "5")
-    assert (code, "begun with another settings" in err) == (2, True)
-
-
-@pytest.mark.parametrize(
-    ("content", "code", "says"),
-    [
-        ('{"question": "Who?"}', 2, "line 1"),
-        ("", 2, "holds no row"),
-        (None, 2, "cannot be read"),
-        ('{"question": "Who?", "passage": "Ann.", "answers": ["Ann"]}', 2, "give others with --dev"),
-    ],
-)
-def test_rows_that_cannot_be_learnt_from_are_one_sentence_and_an_exit_code(rag, tmp_path, content, code, says):
-    path = tmp_path / "rows.jsonl"
-    if content is not None:
-        path.write_text(content)
-    got, _, err = rag("finetune", path, "--out", tmp_path / "adapter", "--language-model", "TINY", "--quiet")
-    assert (got, says in err, err.count("\n")) == (code, True, 1)
-    assert not (tmp_path / "adapter").exists()
-
-
-def test_a_place_that_cannot_be_written_to_is_one_sentence(rag, data):
-    command = ["finetune", data, "--out", "/dev/null", "--language-model", "TINY", "--steps", "1", "--quiet"]
-    code, _, err = rag(*command)
-    assert (code, "/dev/null cannot be used" in err) == (1, True)

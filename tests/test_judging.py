@@ -6,7 +6,7 @@ import pytest
 
 from rag.assistant import SAID_SO
 from rag.confidence import Calibration, Logistic, features
-from rag.contrast import signals
+from rag.contrast import contrast, refusal_logprob
 from rag.generation import LocalGenerator
 from rag.judging import UNSURE, judge
 from rag.reasons import DISAGREE, NOT_FOUND
@@ -30,6 +30,7 @@ def test_a_confidence_leads_to_one_of_three_steps(generator, calibration, advice
     answer, template = answered(generator, TEXTS[:3])
     found = judge(answer, template, generator, calibration)
     assert (found.advice, found.abstained) == (advice, abstained)
+    assert found.contrast == contrast(answer, template, generator)
     assert found.confidence == calibration.model.probability({})
     assert found.text == answer.text, "what was written stays to be seen"
     assert (found.reason is None) or advice != "answer"
@@ -41,15 +42,17 @@ def test_the_confidence_is_that_of_the_answers_features(generator):
     model = Logistic(0.1, {"lift": (0.0, 1.0, 0.7), "refusal": (-50.0, 20.0, 0.4), "length": (1.0, 1.0, -0.3)})
     answer, template = answered(generator, TEXTS[:2])
     found = judge(answer, template, generator, replace(SURE, model=model))
-    measured = signals(answer, template, LocalGenerator(generator.model, prefix_bytes=0))
-    assert found.confidence == pytest.approx(model.probability(features(answer, measured)), abs=1e-4)
+    again = LocalGenerator(generator.model, prefix_bytes=0)
+    answer = replace(answer, contrast=contrast(answer, template, again))
+    refusal = refusal_logprob(answer, template, again)
+    assert found.confidence == pytest.approx(model.probability(features(answer, refusal)), abs=1e-4)
 
 
 def test_the_refusal_is_scored_in_the_answers_place(generator):
     answer, template = answered(generator, TEXTS[:2])
     tokens = generator.model.encode(f" {REFUSAL}", False)
     (alone,) = generator.score([(answer.prompt.token_ids, tokens)])
-    assert signals(answer, template, generator).refusal == pytest.approx(float(alone.sum()), abs=1e-3)
+    assert refusal_logprob(answer, template, generator) == pytest.approx(float(alone.sum()), abs=1e-3)
 
 
 def test_without_a_calibration_nothing_is_claimed(generator):
@@ -63,6 +66,7 @@ def test_a_refusal_has_a_reason_and_no_confidence(generator):
     answer = answer_of([step(REFUSAL, -0.1)], ["Bob sails."], abstained=SAID_SO)
     found = judge(answer, choose_template("plain", None), generator, SURE)
     assert (found.confidence, found.advice, found.abstained, found.reason) == (None, None, SAID_SO, NOT_FOUND)
+    assert found.contrast is None
     assert trust(found) == [f"Not answered: {SAID_SO}.", f"Why: {NOT_FOUND}."]
 
 
@@ -71,6 +75,8 @@ def test_what_was_cut_off_is_left_as_it_is(generator):
     steps = (*answer.steps[:-1], replace(answer.steps[-1], finish_reason="cancelled"))
     cut = replace(answer, steps=steps)
     assert judge(cut, template, generator, SURE) == cut
+    empty = replace(answer, steps=(), text="")
+    assert judge(empty, template, generator, SURE) == empty
 
 
 def test_an_answer_that_cannot_be_measured_is_uncalibrated(generator):

@@ -1,49 +1,52 @@
 """The rule that says why an answer failed: each reason from the figures that it stands for."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from rag.assistant import NOTHING_FOUND, SAID_SO
-from rag.evidence import Contrast, Evidence, PassageValues, Signals
+from rag.evidence import Evidence, PassageValues
 from rag.reasons import BY_THE_MODEL, DISAGREE, NOT_FOUND, NOT_USED, why
-from tests.test_confidence import answer_of, step
+from rag.schema import Contrast
+from tests.test_confidence import answer_of, lifted, step
 
-LEANING = Signals(lift=9.0, refusal=-9.0)
+LEANING = {"contrast": lifted(9.0)}
 REASONS = (None, BY_THE_MODEL, DISAGREE, NOT_FOUND, NOT_USED)
 
 
 def evidence_of(*totals):
-    changed = Contrast((-1.0,), (-2.0,), (-2.0,), (1,), (1,), 1)
+    changed = Contrast((-1.0,), (-2.0,), (-2.0,), (1,), (1,), 1, 0.001)
     values = tuple(PassageValues(n, (x,), (x,), (x,), x) for n, x in enumerate(totals, start=1))
-    return Evidence(changed, "shapley", values, (), 0.001, 1)
+    return Evidence(changed, "shapley", values, (), 1)
 
 
 def test_an_answer_that_leans_on_the_documents_has_none():
     answer = answer_of([step("Ann")], ["Ann rows."])
-    assert why(answer, LEANING) is None
-    assert why(answer, Signals()) is None, "nothing was measured"
+    assert why(replace(answer, **LEANING)) is None
+    assert why(answer) is None, "nothing was measured"
 
 
 def test_a_refusal_is_not_found_unless_the_model_gave_other_answers_more():
     sure = answer_of([step("The documents do not say.", -0.1)], ["Bob sails."], abstained=SAID_SO)
     torn = answer_of([step("The documents do not say.", -0.8)], ["Bob sails."], abstained=SAID_SO)
-    assert why(sure, Signals()) == NOT_FOUND
-    assert why(torn, Signals()) == NOT_USED
-    assert why(answer_of([], abstained=NOTHING_FOUND), Signals()) == NOT_FOUND
-    assert why(answer_of([step("Ann")]), Signals()) is None, "a question that needs no passage"
+    assert why(sure) == NOT_FOUND
+    assert why(torn) == NOT_USED
+    assert why(answer_of([], abstained=NOTHING_FOUND)) == NOT_FOUND
+    assert why(answer_of([step("Ann")])) is None, "a question that needs no passage"
 
 
 def test_an_answer_less_probable_than_the_refusal_was_not_found():
-    answer = answer_of([step("Ann", -3.0)], ["Bob sails."])
-    assert why(answer, Signals(lift=9.0, refusal=-2.0)) == NOT_FOUND
+    answer = answer_of([step("Ann", -3.0)], ["Bob sails."], **LEANING)
+    assert why(answer, refusal=-2.0) == NOT_FOUND
 
 
 @pytest.mark.parametrize(("text", "reason"), [("Cy rows daily.", NOT_USED), ("Bob sails.", BY_THE_MODEL)])
 def test_without_lift_it_is_the_models_own_or_the_passage_was_not_used(text, reason):
     answer = answer_of([step("Ann")], [text])
-    assert why(answer, Signals(lift=0.5, refusal=-9.0)) == reason
-    assert why(answer, Signals(lift=1.5, refusal=-9.0)) is None
+    assert why(replace(answer, contrast=lifted(0.5)), refusal=-9.0) == reason
+    assert why(replace(answer, contrast=lifted(1.5)), refusal=-9.0) is None
 
 
 RULES = [
@@ -59,10 +62,10 @@ RULES = [
 
 @pytest.mark.parametrize(("one", "other", "said"), RULES)
 def test_passages_disagree_where_one_has_another_answer_in_the_same_sentence(one, other, said):
-    assert why(answer_of([step(said)], [one, other]), LEANING) == DISAGREE
-    assert why(answer_of([step(said)], [other, one]), LEANING) == DISAGREE
-    assert why(answer_of([step(said)], [one, one]), LEANING) is None, "both say so"
-    assert why(answer_of([step(said)], [f"{one} {other}"]), LEANING) is None, "one passage means both"
+    assert why(answer_of([step(said)], [one, other], **LEANING)) == DISAGREE
+    assert why(answer_of([step(said)], [other, one], **LEANING)) == DISAGREE
+    assert why(answer_of([step(said)], [one, one], **LEANING)) is None, "both say so"
+    assert why(answer_of([step(said)], [f"{one} {other}"], **LEANING)) is None, "one passage means both"
 
 
 @pytest.mark.parametrize(
@@ -74,15 +77,15 @@ def test_passages_disagree_where_one_has_another_answer_in_the_same_sentence(one
     ],
 )
 def test_passages_do_not_disagree_where_they_speak_of_something_else(one, other, said):
-    assert why(answer_of([step(said)], [one, other]), LEANING) is None
+    assert why(answer_of([step(said)], [one, other], **LEANING)) is None
 
 
 @pytest.mark.parametrize(
     ("totals", "reason"), [((5.0, -3.0), DISAGREE), ((5.0, -1.0), None), ((1.0, -3.0), None), ((), None)]
 )
 def test_passages_disagree_where_one_speaks_clearly_for_and_one_clearly_against(totals, reason):
-    answer = answer_of([step("Ann")], ["Ann rows.", "Bob rows."])
-    assert why(answer, LEANING, evidence_of(*totals)) == reason
+    answer = answer_of([step("Ann")], ["Ann rows.", "Bob rows."], **LEANING)
+    assert why(answer, evidence=evidence_of(*totals)) == reason
 
 
 nats = st.none() | st.floats(-100, 100)
@@ -91,8 +94,10 @@ nats = st.none() | st.floats(-100, 100)
 @for_all(
     st.lists(st.sampled_from(["", "Ann", " rows"]), max_size=3),
     st.lists(st.sampled_from(["Ann rows.", "", "三四"]), max_size=3),
-    st.builds(Signals, nats, nats),
+    st.none() | st.floats(-100, 100).map(lifted),
+    nats,
     st.sampled_from([None, SAID_SO]),
 )
-def test_the_rule_never_fails(pieces, texts, signals, abstained):
-    assert why(answer_of([step(p) for p in pieces], texts, abstained=abstained), signals) in REASONS
+def test_the_rule_never_fails(pieces, texts, changed, refusal, abstained):
+    answer = answer_of([step(p) for p in pieces], texts, abstained=abstained, contrast=changed)
+    assert why(answer, refusal) in REASONS

@@ -10,22 +10,13 @@ from dataclasses import replace
 import pytest
 from filelock import FileLock
 
-from rag.assistant import Assistant
 from rag.errors import InputError, LockedError
 from rag.evaluation.datasets import read_questions
 from rag.evaluation.run import run_answers, weights_of
 from rag.evaluation.saved import read_rows
-from rag.generation import LocalGenerator
 from rag.models import MANIFEST, sha256_of
 from rag.schema import SamplingParams
-from tests.conftest import HashingEmbedder
 from tests.test_evaluation import PARAMS, lines
-
-
-@pytest.fixture
-def assistant(index, put, tiny):
-    put(index, ["boats float", "oars row"])
-    return Assistant(index, HashingEmbedder(), LocalGenerator(tiny()), "tiny", "plain")
 
 
 @pytest.fixture

@@ -124,6 +124,7 @@ def transformers_chain(params, logits, generated, prompt, end_tokens):
         {"min_new_tokens": 11},
         {"min_new_tokens": 10},  # 10 are there
         {"logit_bias": ((3, 2.5), (0, -4.0), (7, -math.inf))},
+        {"logit_bias": ((3, 2), (0, -4))},
         {"top_k": 12},
         {"top_p": 0.7},
         {"min_p": 0.1},

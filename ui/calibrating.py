@@ -62,9 +62,11 @@ def show(record: dict[str, Any]) -> None:
         out.print(f"{name:18}" + "".join(f"{_cell(of[name]):>24}" for of in table.values()), markup=False)
     out.print(
         f"over {record['answers']} answers, {figures['right']} of them right, to {figures['questions']} questions of "
-        f"{record['data']['name']}; the model itself declined {figures['refused']}, {figures['errors']} errors",
+        f"{record['data']['name']}; the model itself would decline {figures['refused']}, {figures['errors']} errors",
         markup=False,
     )
+    if own := figures["not_refused"]:
+        out.print(f"where it did not: auroc {_cell(own['auroc'])}, ece {_cell(own['ece'])}")
     for step, (low, high) in _bounds(record["thresholds"]).items():
         count = figures["steps"][step]
         out.print(f"{step:8} confidence {low:.2f} to {high:.2f}: {count['answers']} answers, {count['right']} right")

@@ -5,10 +5,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from rag.errors import InputError, RagError
-from rag.schema import Answer, Turn
+from rag.schema import Turn
 from rag.settings import Settings
 from ui.commands import print_device, sampling_params
 from ui.library import filter_of
@@ -31,7 +32,8 @@ def chat(settings: Settings, options: Options) -> int:
         try:
             with _stoppable() as cancelled:
                 events = assistant.stream(question, params, settings.passages, keep, cancelled, history)
-                answer: Answer = terminal.last(events) if options.json else terminal.show_answer(out, events)
+                shown = partial(terminal.show_answer, out, support=assistant.support)
+                answer = (terminal.last if options.json else shown)(events)
         except RagError as error:
             failed = True
             if options.json:

@@ -30,22 +30,24 @@ def ask(settings: Settings, options: Options) -> int:
     if not options.quiet:
         print_device(settings, assistant)
     for question in options.questions:
+        events = assistant.stream(question, params, settings.passages, keep)
         if options.json:
-            answer = assistant.ask(question, params, settings.passages, keep)
+            answer = terminal.last(events)
+        elif options.evidence:
+            answer = terminal.show_answer(out, events)
+        else:
+            answer = terminal.show_answer(out, events, assistant.support)
+        found = _evidence(assistant, answer, options) if options.evidence else None
+        if options.json:
             data = terminal.as_data(answer)
             if options.evidence:
-                found = _evidence(assistant, answer, options)
-                data["evidence"] = found and evidence.evidence_data(found)
+                data["evidence"] = found and terminal.as_data(found)
                 data["reason"] = evidence.reason(answer, found) if found else answer.reason
             print_json(data)
-            continue
-        answer = terminal.show_answer(out, assistant.stream(question, params, settings.passages, keep))
-        if options.evidence:
-            found = _evidence(assistant, answer, options)
-            if found:
-                evidence.show_evidence(out, answer, found)
-            else:
-                out.print(evidence.NOTHING_READ)
+        elif found:
+            evidence.show_evidence(out, answer, found)
+        elif options.evidence:
+            out.print(evidence.NOTHING_READ)
     return 0
 
 

@@ -1,40 +1,33 @@
 """What an answer leans on, for the terminal and as data. Knows `rag.evidence` and rich; computes no evidence."""
 
 import math
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rag.evidence import Contrast, Evidence, Signals
+from rag.evidence import Evidence
 from rag.reasons import why
 from rag.schema import Answer
-from ui.terminal import as_data, printable
+from ui.terminal import show_citations
 
 NOTHING_READ = "No passage was read for this answer, so there is nothing that it could lean on."
 
 
-def evidence_data(evidence: Evidence) -> Any:
-    """Evidence as JSON data, with the lift of each token and of the text."""
-    data = as_data(evidence)
-    data["contrast"] |= {"lift": list(evidence.contrast.lift), "total": evidence.contrast.total}
-    return data
-
-
 def reason(answer: Answer, evidence: Evidence) -> str | None:
     """Why an answer is not to be relied on, with what the evidence adds."""
-    return answer.reason or why(answer, Signals(evidence.contrast.total), evidence)
+    return answer.reason or why(answer, evidence=evidence)
 
 
 def show_evidence(console: Console, answer: Answer, evidence: Evidence) -> None:
     """Print what the documents changed, the sentences that the answer leans on, and a row a passage and a token."""
-    floor = evidence.noise_floor
+    floor = evidence.contrast.noise_floor
     console.print("\nEvidence", style="bold")
-    console.print(lift_in_words(evidence.contrast, floor))
     if (said := reason(answer, evidence)) and said != answer.reason:
         console.print(f"Why not to rely on it: {said}.")
-    _show_citations(console, answer, evidence)
+    if not evidence.citations:
+        console.print("No passage made it more probable.")
+    show_citations(console, answer, evidence.citations)
     changed = evidence.contrast
     sums = [sum(row[: changed.written]) for row in (changed.logprobs, changed.without, changed.closed_book)]
     console.print(
@@ -49,36 +42,6 @@ def show_evidence(console: Console, answer: Answer, evidence: Evidence) -> None:
         "are noise and not shown",
         style="dim",
     )
-
-
-def lift_in_words(changed: Contrast, floor: float) -> str:
-    """The lift of an answer's text as a sentence."""
-    total = changed.total
-    if abs(total) < floor * max(changed.written, 1):
-        return "The documents did not change how probable this answer is: the model would have said it without them."
-    factor = math.exp(min(abs(total), 700))
-    times = f"10^{abs(total) / math.log(10):.0f}" if factor >= 1e6 else f"{factor:,.{0 if factor >= 100 else 1}f}"
-    if total > 0:
-        effect = f"more probable: {times} times as probable as without them"
-    else:
-        effect = f"less probable: without them it is {times} times as probable"
-    return f"The documents made this answer {abs(total):.1f} nats {effect}."
-
-
-def _show_citations(console: Console, answer: Answer, evidence: Evidence) -> None:
-    """Each sentence of the answer that leans on a passage, with that passage's sentence."""
-    texts = {passage.rank: passage.passage.text for passage in answer.prompt.passages}
-    if not evidence.citations:
-        console.print("No passage made it more probable.")
-    for citation in evidence.citations:
-        said = answer.text[citation.start : citation.end]
-        quoted = " ".join(texts[citation.rank][citation.passage_start : citation.passage_end].split())
-        console.print(Text.assemble((printable(said), "bold"), f"  [{citation.rank}] ", (printable(quoted), "italic")))
-        console.print(
-            f"    passage {citation.rank} gave {citation.value:+.1f} nats; "
-            f"alone and without this sentence it gives {citation.loss:.1f} less",
-            style="dim",
-        )
 
 
 def _passage_table(evidence: Evidence) -> Table:

@@ -1,9 +1,9 @@
-"""Answers for the terminal and as data. Knows `rag.schema` and rich."""
+"""Answers for the terminal and as data. Knows the types of `rag` and rich."""
 
 import dataclasses
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,17 +11,20 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from rag.schema import Answer, Prompt, RetrievedPassage, TokenStep
+from rag.evidence import Citation
+from rag.schema import Answer, Contrast, Prompt, RetrievedPassage, TokenStep
 
 UNCALIBRATED = (
     "Confidence is not calibrated for this model and prompt (`rag eval calibrate` does it). "
     "The model may be wrong, the bundled one often is: check the sources."
 )
+INSTEAD = "The model would have declined. Its best answer is likely enough to be shown:"
 _ADVICE = {
     "answer": "",
     "warn": " Check the sources.",
     "decline": " What was written stands above as a guess; read the passages instead.",
 }
+_LITTLE = 0.05  # nats: a factor of 1.05
 # Probability bands: name, lower bound, style. The number stands beside every colour.
 _BANDS = ((0.9, "green"), (0.5, "yellow"), (0.1, "dark_orange"), (0.0, "red"))
 
@@ -29,6 +32,10 @@ _BANDS = ((0.9, "green"), (0.5, "yellow"), (0.1, "dark_orange"), (0.0, "red"))
 def as_data(value: Any) -> Any:
     """A value of `rag.schema` as JSON data; minus infinity, a token that was filtered out, becomes null."""
     data = _plain(dataclasses.asdict(value))
+    if isinstance(value, Contrast):
+        data |= {"lift": list(value.lift), "total": value.total}
+    if changed := getattr(value, "contrast", None):
+        data["contrast"] = as_data(changed)
     if isinstance(value, Answer):
         data |= {
             "logprob": value.logprob,
@@ -51,9 +58,13 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def show_answer(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> Answer:
-    """Print an answer as it is written, then its sources and its tokens."""
-    return last(_shown(console, events))
+def show_answer(
+    console: Console,
+    events: Iterator[Prompt | TokenStep | Answer],
+    support: Callable[[Answer], Sequence[Citation]] = lambda answer: (),
+) -> Answer:
+    """Print an answer as it is written, then how far to trust it, what it leans on, its sources and its tokens."""
+    return last(_shown(console, events, support))
 
 
 def last(events: Iterator[Prompt | TokenStep | Answer]) -> Answer:
@@ -64,23 +75,36 @@ def last(events: Iterator[Prompt | TokenStep | Answer]) -> Answer:
     return answer
 
 
-def _shown(console: Console, events: Iterator[Prompt | TokenStep | Answer]) -> Iterator[Prompt | TokenStep | Answer]:
+def _shown(
+    console: Console,
+    events: Iterator[Prompt | TokenStep | Answer],
+    support: Callable[[Answer], Sequence[Citation]],
+) -> Iterator[Prompt | TokenStep | Answer]:
+    streamed = ""
     for event in events:
         if isinstance(event, Prompt):
             console.print(Text(f"\n{printable(event.question)}", style="bold"))
             if event.search_question not in (None, event.question):
                 console.print(f"searched for: {printable(event.search_question or '')}", style="dim", markup=False)
         elif isinstance(event, TokenStep):
+            streamed += event.text
             console.print(Text(printable(event.text), style=_style(event.logprob)), end="")
         else:
-            _show_end(console, event)
+            if event.text != streamed.strip():
+                console.print(f"\n{INSTEAD}\n ", end="")
+                for step in event.steps:
+                    console.print(Text(printable(step.text), style=_style(step.logprob)), end="")
+            _show_end(console, event, support)
         yield event
 
 
-def _show_end(console: Console, answer: Answer) -> None:
+def _show_end(console: Console, answer: Answer, support: Callable[[Answer], Sequence[Citation]]) -> None:
     console.print("" if answer.text else "(no answer)")
     for sentence in trust(answer):
         console.print(sentence, markup=False)
+    if citations := support(answer):
+        console.print("\nLeans on", style="bold")
+        show_citations(console, answer, citations)
     if answer.prompt.passages:
         console.print("\nSources", style="bold")
         show_passages(console, best_first(answer.prompt.passages))
@@ -99,16 +123,51 @@ def _show_end(console: Console, answer: Answer) -> None:
 def trust(answer: Answer) -> list[str]:
     """Whether and how far an answer can be trusted, and why not, as sentences."""
     sentences = [f"Not answered: {answer.abstained}."] if answer.abstained else []
+    if answer.contrast:
+        sentences.append(lift_in_words(answer.contrast))
     if answer.reason:
         sentences.append(f"{'Why' if answer.abstained else 'Mind'}: {answer.reason}.")
     if answer.calibrated_on is None:
         sentences.append(UNCALIBRATED)
+    elif answer.confidence is not None and answer.advice is None:
+        sentences.append(
+            f"Its best answer would have had a confidence of {answer.confidence:.2f}: about "
+            f"{answer.confidence * 100:.0f} in 100 like it were right (fitted on {answer.calibrated_on})."
+        )
     elif answer.confidence is not None and answer.advice is not None:
         sentences.append(
             f"Confidence {answer.confidence:.2f}: about {answer.confidence * 100:.0f} in 100 answers like this one "
             f"were right (fitted on {answer.calibrated_on}).{_ADVICE[answer.advice]}"
         )
     return sentences
+
+
+def lift_in_words(changed: Contrast) -> str:
+    """The lift of an answer's text as a sentence."""
+    total = changed.total
+    if abs(total) < max(_LITTLE, changed.noise_floor * changed.written):
+        return "The documents hardly changed how probable this answer is."
+    factor = math.exp(min(abs(total), 700))
+    times = f"10^{abs(total) / math.log(10):.0f}" if factor >= 1e6 else f"{factor:,.{0 if factor >= 100 else 1}f}"
+    if total > 0:
+        effect = f"more probable: {times} times as probable as without them"
+    else:
+        effect = f"less probable: without them it is {times} times as probable"
+    return f"The documents made this answer {abs(total):.1f} nats {effect}."
+
+
+def show_citations(console: Console, answer: Answer, citations: Sequence[Citation]) -> None:
+    """Print each sentence of an answer that leans on a passage, with that passage's sentence."""
+    texts = {passage.rank: passage.passage.text for passage in answer.prompt.passages}
+    for citation in citations:
+        said = answer.text[citation.start : citation.end]
+        quoted = " ".join(texts[citation.rank][citation.passage_start : citation.passage_end].split())
+        console.print(Text.assemble((printable(said), "bold"), f"  [{citation.rank}] ", (printable(quoted), "italic")))
+        console.print(
+            f"    passage {citation.rank} gave {citation.value:+.1f} nats; "
+            f"alone and without this sentence it gives {citation.loss:.1f} less",
+            style="dim",
+        )
 
 
 def left_out(prompt: Prompt) -> list[str]:

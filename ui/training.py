@@ -18,7 +18,7 @@ def finetune(settings: Settings, options: Options) -> int:
     """`rag finetune DATA --out ADAPTER`: train, and say how well the rows held out are answered."""
     from rag.assistant import load_embedder, prefers_chat
     from rag.embedding import choose_device
-    from rag.finetuning import Training
+    from rag.finetuning import Training, merit
     from rag.finetuning import finetune as train
     from rag.language_model import convert_gguf
     from rag.models import resolve_language_model, sha256_of
@@ -54,7 +54,7 @@ def finetune(settings: Settings, options: Options) -> int:
             {file.name: sha256_of(file) for file in files},
             lambda done, total, figures: advance(done, total, _said(figures)),
         )
-    best = max(reversed(record["validations"]), key=lambda entry: float(entry["right"]))  # of equals the last is kept
+    best = max(reversed(record["validations"]), key=merit)  # of equals the last is kept
     if options.json:
         print_json({"adapter": str(options.out), "best": best, "validations": record["validations"]})
         return 0

@@ -1,7 +1,7 @@
 """Labelled answers -> a fitted confidence with its figures: a regularised logistic regression. Asks nothing.
 
-Fitted on all answers that are no refusals; its figures and thresholds come from cross-validation over topics, so that
-no question is judged by what was learnt from its own article.
+Fitted on the best answer to each question, also where the model would have declined; its figures and thresholds come
+from cross-validation over topics, so that no question is judged by what was learnt from its own article.
 """
 
 import math
@@ -35,7 +35,7 @@ def calibrate(
     rows: Sequence[Row],
     made_for: Mapping[str, str],
     data: Mapping[str, object],
-    risks: tuple[float, float] = (0.1, 0.3),
+    risks: tuple[float, float] = (0.2, 0.4),
     resamples: int = RESAMPLES,
 ) -> Row:
     """Fit on rows of `labelling.label_all`; what is stored, and what is shown. Raises `InputError` for too few.
@@ -72,6 +72,7 @@ def calibrate(
         "figures": {
             "in_sample": figures(probabilities(model, given), y),
             "cross_validated": with_intervals({"confidence": held_out, **measured}, y, resamples),
+            "not_refused": _not_refused(given, held_out, y, resamples),
             **counted(rows, held_out, thresholds, y),
         },
     }
@@ -92,6 +93,7 @@ def measure(record: Mapping[str, Row], rows: Sequence[Row], resamples: int = RES
             "answers": len(given),
             "figures": {
                 "measured": with_intervals({"confidence": p, **others}, y, resamples),
+                "not_refused": _not_refused(given, p, y, resamples),
                 **counted(rows, p, record["thresholds"], y),
             },
         }
@@ -100,8 +102,8 @@ def measure(record: Mapping[str, Row], rows: Sequence[Row], resamples: int = RES
 
 
 def scored(rows: Sequence[Row]) -> list[Row]:
-    """The rows with an answer: neither failed nor refused."""
-    return [row for row in rows if row["error"] is None and not row["refused"]]
+    """The rows with an answer, be it one that the model would rather not have given."""
+    return [row for row in rows if row["error"] is None and row["features"] is not None]
 
 
 def outcomes(rows: Sequence[Row]) -> Floats:
@@ -161,11 +163,20 @@ def with_intervals(confidences: Mapping[str, Floats], y: Floats, resamples: int)
     return table
 
 
+def _not_refused(given: Sequence[Row], p: Floats, y: Floats, resamples: int) -> Row | None:
+    """The confidence's figures over the answers alone that the model itself gave; None where there is none."""
+    own = np.array([not row["refused"] for row in given])
+    if not own.any():
+        return None
+    table: Row = with_intervals({"confidence": p[own]}, y[own], resamples)["confidence"]
+    return table
+
+
 def counted(rows: Sequence[Row], p: Floats, thresholds: Mapping[str, Any], y: Floats) -> Row:
     """What the thresholds do: counts of questions, the price curve, and what is declined of each kind."""
     finished = [row for row in rows if row["error"] is None]
     left = iter(p)
-    of_each = [None if row["refused"] else float(next(left)) for row in finished]
+    of_each = [None if row["features"] is None else float(next(left)) for row in finished]
     low, high = float(thresholds["decline_below"]), float(thresholds["answer_from"])
     kept = threshold_to_keep(p, y, KEPT)
     return {
@@ -203,7 +214,7 @@ def _declined(rows: Sequence[Row], p: Sequence[float | None], kind: str, thresho
 
 
 def _reasons(rows: Sequence[Row], p: Sequence[float | None], threshold: float) -> Row:
-    """How often each reason was given, for what needs one: refusals, and answers below a threshold."""
+    """How often each reason was given, for what needs one: no answer, or one below a threshold."""
     counts: dict[str, int] = {}
     for row, c in zip(rows, p, strict=True):
         if c is None or c < threshold:

@@ -1,4 +1,6 @@
-"""Questions -> answers with their features, each labelled right, wrong or refused: what a confidence is fitted on.
+"""Questions -> answers with their features, each labelled right or wrong: what a confidence is fitted on.
+
+Where the model declines, the best other answer is labelled: whether to give it is what the confidence is for.
 
 Passages are retrieved, so that they come with distractors and scores as in real use: from all contexts of the set, or
 from a collection. Three kinds of question are asked:
@@ -18,15 +20,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from rag.assistant import Assistant
+from rag.assistant import SAID_SO, Assistant
 from rag.confidence import FEATURES, features
-from rag.contrast import signals
+from rag.contrast import refusal_logprob
 from rag.errors import InputError, RagError
 from rag.evaluation.asking import seed_of
 from rag.evaluation.datasets import Question, QuestionSet
 from rag.evaluation.metrics import contained, f1
 from rag.evaluation.saved import Row, as_json, from_json
-from rag.evidence import Signals
+from rag.judging import judge
 from rag.reasons import why
 from rag.retrieval import EVERYTHING
 from rag.schema import Answer, Filter, SamplingParams
@@ -125,16 +127,21 @@ def _rows(assistant: Assistant, asked: Sequence[Asked], k: int, params: Sampling
 
 
 def _row(assistant: Assistant, answer: Answer, one: Asked) -> Row:
-    refused = answer.abstained is not None
-    measured = Signals() if refused else signals(answer, assistant.template, assistant.generator)
+    refused, reason = answer.abstained is not None, answer.reason
+    if answer.abstained == SAID_SO:
+        answer = judge(assistant.instead(answer), assistant.template, assistant.generator, None)
+    found = None
+    if not answer.abstained and answer.steps:
+        refusal = refusal_logprob(answer, assistant.template, assistant.generator)
+        found, reason = features(answer, refusal), reason or why(answer, refusal)
     held = [p.rank for p in answer.prompt.passages if contained(p.passage.text[: p.read], one.question.answers)]
     return {
         "answer": answer.text,
-        "refused": refused,
-        "right": one.kind == "answerable" and not refused and is_right(answer.text, one.question.answers),
+        "refused": refused,  # by the model itself; then this is what it answers where it may not
+        "right": bool(found) and one.kind == "answerable" and is_right(answer.text, one.question.answers),
         "held": bool(held) and one.kind != "near",  # whether an accepted answer could be read
-        "features": features(answer, measured),
-        "reason": why(answer, measured),
+        "features": found,
+        "reason": reason,
     }
 
 

@@ -116,7 +116,7 @@ def threshold_to_keep(p: Floats, y: Floats, share: float) -> float:
 def price(rows: Sequence[Mapping[str, object]], p: Sequence[float | None], points: int = 51) -> list[dict[str, float]]:
     """What declining below a threshold costs: shares of all questions, at thresholds from 0 to 1.
 
-    Rows have `kind`, `right`; p is None for a refusal, which is declined at every threshold. The four shares sum to 1.
+    Rows have `kind`, `right`; p is None where there is no answer, declined at every threshold. The shares sum to 1.
     """
     confidences = np.array([-1.0 if value is None else value for value in p])
     right = np.array([bool(row["right"]) for row in rows])

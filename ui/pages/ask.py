@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -129,17 +130,26 @@ def _ask(collection: str, question: str, params: SamplingParams, k: int) -> None
                     steps.append(event)
                     written.html(tokens_html(steps, legend=False))
                 else:
+                    status.caption("Looking for the sentence that it leans on ...")
+                    st.session_state.citations = assistant.support(event)
                     st.session_state.answer = event
     except RagError as error:
         status.error(str(error))
         return
     status.empty()
-    written.html(tokens_html(steps))
+    written.html(tokens_html(st.session_state.answer.steps))
 
 
 def _explain(answer: Answer) -> None:
-    for n, sentence in enumerate(trust(answer)):
-        (st.warning if answer.abstained and n == 0 else st.info)(sentence, icon=":material/info:")
+    for n, sentence in enumerate(trust(answer)):  # it may name a person's file, which is no Markdown
+        (st.warning if answer.abstained and n == 0 else st.text)(sentence)
+    for citation in st.session_state.citations:
+        source = next(p.passage for p in answer.prompt.passages if p.rank == citation.rank)
+        quoted = source.text[citation.passage_start : citation.passage_end]
+        st.html(
+            f"<b>{html.escape(answer.text[citation.start : citation.end])}</b> leans on [{citation.rank}] "
+            f"<q>{html.escape(quoted)}</q>"
+        )
     first = answer.timings.first_token
     device = resources.models().generator.model.device
     st.caption(
@@ -156,15 +166,22 @@ def _sources(answer: Answer) -> None:
     for sentence in left_out(answer.prompt):
         st.caption(sentence)
     for retrieved in best_first(answer.prompt.passages):
+        spans = [(c.passage_start, c.passage_end) for c in st.session_state.citations if c.rank == retrieved.rank]
         with st.container(border=True):
-            _source(retrieved)
+            _source(retrieved, spans)
 
 
-def _source(retrieved: RetrievedPassage) -> None:
+def _source(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]]) -> None:
+    """One passage, with the sentences marked that the answer leans on."""
     passage = retrieved.passage
     where = ", ".join(filter(None, (" › ".join(passage.heading_path), passage.place)))
     # Text of documents goes in escaped, never as Markdown: it may hold links, images or markup.
-    text = _HEADING.sub(r"<b>\1</b>", html.escape(passage.text))
+    text, at = "", 0
+    for start, end in sorted(spans):
+        start = max(start, at)  # one may lie within another
+        text += f"{html.escape(passage.text[at:start])}<mark>{html.escape(passage.text[start:end])}</mark>"
+        at = max(at, end)
+    text = _HEADING.sub(r"<b>\1</b>", text + html.escape(passage.text[at:]))
     st.html(
         f"<b>[{retrieved.rank}] {html.escape(passage.title)}</b><br><small>{html.escape(where)}</small>"
         '<div style="white-space: pre-wrap; overflow-wrap: anywhere; margin-top: .5rem">'

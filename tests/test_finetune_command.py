@@ -1,0 +1,74 @@
+"""`rag finetune`: what it makes, what `rag ask` makes of that, and what it says to rows it cannot learn from."""
+
+import json
+
+import pytest
+
+from rag.adapter import RECORD
+from rag.models import sha256_of
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"question": f"Whose is boat {n}?", "passage": f"Boat {n} is Ann{n}'s.", "answers": [f"Ann{n}"]}
+        for n in range(12)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+def test_rag_finetune_makes_an_adapter_that_rag_ask_uses(rag, data, tmp_path):
+    out = tmp_path / "adapter"
+    command = ["finetune", data, "--out", out, "--language-model", "TINY", "--rank", "2", "--quiet"]
+    code, printed, _ = rag(*command, "--steps", "2", "--json")
+    said = json.loads(printed)
+    assert (code, said["adapter"], [entry["step"] for entry in said["validations"]]) == (0, str(out), [1, 2])
+    assert said["best"] == said["validations"][-1], "of equals the last is kept"
+    code, printed, _ = rag(*command, "--steps", "3", "--json")
+    assert [entry["step"] for entry in json.loads(printed)["validations"]] == [1, 2, 3]
+    record = json.loads((out / RECORD).read_text())
+    assert (record["template"], record["data"]) == ("chat", {"rows.jsonl": sha256_of(data)})
+    code, printed, _ = rag(*command, "--steps", "3")
+    assert (code, f"--adapter {out}" in printed, "refused_unanswerable" in printed) == (0, True, True)
+    asked = [
+        "ask",
+        "Whose?",
+        "--language-model",
+        "TINY",
+        "--adapter",
+        out,
+        "--max-new-tokens",
+        "2",
+        "--json",
+        "--quiet",
+    ]
+    code, printed, _ = rag(*asked)
+    assert (code, json.loads(printed)["language_model"].endswith(" + adapter")) == (0, True)
+    code, _, err = rag(*command, "--steps", "3", "--seed", "5")
+    assert (code, "begun with another settings" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "says"),
+    [
+        ('{"question": "Who?"}', 2, "line 1"),
+        ("", 2, "holds no row"),
+        (None, 2, "cannot be read"),
+        ('{"question": "Who?", "passage": "Ann.", "answers": ["Ann"]}', 2, "give others with --dev"),
+    ],
+)
+def test_rows_that_cannot_be_learnt_from_are_one_sentence_and_an_exit_code(rag, tmp_path, content, code, says):
+    path = tmp_path / "rows.jsonl"
+    if content is not None:
+        path.write_text(content)
+    got, _, err = rag("finetune", path, "--out", tmp_path / "adapter", "--language-model", "TINY", "--quiet")
+    assert (got, says in err, err.count("\n")) == (code, True, 1)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_one_sentence(rag, data):
+    command = ["finetune", data, "--out", "/dev/null", "--language-model", "TINY", "--steps", "1", "--quiet"]
+    code, _, err = rag(*command)
+    assert (code, "/dev/null cannot be used" in err) == (1, True)
