@@ -146,12 +146,12 @@ def rows_of(chance, n=400):
     for i in range(n):
         lift = chance.normal()
         kind = ("answerable", "answerable", "near", "elsewhere")[i % 4]
-        refused = i % 9 == 0
-        right = kind == "answerable" and not refused and chance.uniform() < 1 / (1 + math.exp(-2 * lift))
+        refused, silent = i % 9 == 0, i % 50 == 7
+        right = kind == "answerable" and not silent and chance.uniform() < 1 / (1 + math.exp(-2 * lift))
         values = {name: float(chance.normal()) for name in FEATURES}
         values |= {"lift": 3 * lift + 5, "lexical": None}
         row = {"id": f"{i}", "kind": kind, "topic": f"t{i % 30}", "error": None, "refused": refused}
-        rows.append(row | {"right": bool(right), "features": values, "reason": None})
+        rows.append(row | {"right": bool(right), "features": None if silent else values, "reason": None})
     return [*rows, {"id": "bad", "kind": "near", "topic": None, "error": "It failed."}]
 
 
@@ -163,7 +163,9 @@ def test_a_fit_finds_what_counts_and_beats_its_baselines(chance):
     table = record["figures"]["cross_validated"]
     assert all(table["confidence"]["auroc"][0] > of["auroc"][0] + 0.1 for n, of in table.items() if n != "confidence")
     assert all(low <= high for of in table.values() for _, low, high in of.values())
-    assert record["answers"] + record["figures"]["refused"] == record["figures"]["questions"] == 400
+    assert record["answers"] + 8 == record["figures"]["questions"] == 400
+    assert record["figures"]["refused"] == 45
+    assert record["figures"]["not_refused"]["auroc"][0] > 0.7
     assert record["figures"]["errors"] == 1
     steps = record["figures"]["steps"].values()
     assert sum(step["answers"] for step in steps) == record["answers"]

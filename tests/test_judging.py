@@ -1,19 +1,22 @@
 """Judging an answer: what each confidence leads to, whom it leaves alone, and how it is said."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from rag.assistant import SAID_SO
 from rag.confidence import Calibration, Logistic, features
 from rag.contrast import contrast, refusal_logprob
 from rag.generation import LocalGenerator
 from rag.judging import UNSURE, judge
-from rag.reasons import DISAGREE, NOT_FOUND
+from rag.reasons import DISAGREE, DOUBTED, NOT_FOUND
+from rag.schema import SamplingParams
 from rag.templates import REFUSAL, choose_template
 from tests.test_attribution import TEXTS, answered
 from tests.test_confidence import answer_of, step
-from ui.terminal import UNCALIBRATED, trust
+from ui.terminal import INSTEAD, UNCALIBRATED, show_answer, trust
 
 SURE, TORN, WRONG = (Calibration(Logistic(z, {}), 0.8, 0.3, {}, "9 answers to x") for z in (3.0, 0.0, -3.0))
 
@@ -94,3 +97,66 @@ def test_passages_that_disagree_are_warned_of_however_sure_it_is(generator):
         found = judge(answer, template, generator, calibration)
         assert (found.advice, found.reason) == (advice, DISAGREE)
         assert f"Mind: {DISAGREE}." in trust(found)
+
+
+class Declining:
+    """A generator that declines, unless it is kept from it."""
+
+    def __init__(self, generator):
+        self.inner = generator
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def stream(self, token_ids, params, cancelled=None):
+        if params.logit_bias:
+            yield from self.inner.stream(token_ids, params, cancelled)
+        else:
+            yield replace(step(REFUSAL, -0.1), finish_reason="end_token")
+
+
+@pytest.fixture
+def declining(assistant):
+    def make(calibration):
+        assistant.generator, assistant.calibration = Declining(assistant.generator), calibration
+        return assistant
+
+    return make
+
+
+PARAMS = SamplingParams(max_new_tokens=3, seed=0)
+
+
+@pytest.mark.parametrize("calibration", [None, WRONG])
+def test_a_refusal_stands_where_nothing_is_sure_enough(declining, calibration):
+    answer = declining(calibration).ask("Does it float?", PARAMS)
+    assert (answer.text, answer.abstained, answer.reason) == (REFUSAL, SAID_SO, NOT_FOUND)
+    assert answer.confidence == (calibration and calibration.model.probability({}))
+    assert any("best answer would have had a confidence of 0.05" in said for said in trust(answer)) == bool(calibration)
+
+
+@pytest.mark.parametrize("calibration", [SURE, TORN])
+def test_a_refusal_gives_way_to_an_answer_that_is_sure_enough(declining, calibration):
+    assistant = declining(calibration)
+    answer = assistant.ask("Does it float?", PARAMS)
+    assert answer.text != REFUSAL
+    assert (answer.abstained, answer.confidence) == (None, calibration.model.probability({}))
+    again = assistant.generator.stream(answer.prompt.token_ids, answer.params)
+    assert [s.token_id for s in again] == [s.token_id for s in answer.steps], "made again from what it keeps"
+    console = Console(file=io.StringIO(), width=100)
+    show_answer(console, assistant.stream("Does it float?", PARAMS), assistant.support)
+    shown = console.file.getvalue()
+    assert shown.index(REFUSAL) < shown.index(INSTEAD) < shown.index("Confidence 0.")
+
+
+def test_what_was_stopped_while_it_declined_is_left(declining):
+    assistant = declining(SURE)
+    assistant.generator.stream = lambda *_: iter([replace(step(REFUSAL), finish_reason="cancelled")])
+    assert assistant.ask("Does it float?", PARAMS).text == REFUSAL
+
+
+def test_a_doubted_answer_says_so(generator):
+    answer, template = answered(generator, TEXTS[:2])
+    unlikely = replace(answer, steps=tuple(replace(s, logprob=s.logprob - 99) for s in answer.steps))
+    assert judge(unlikely, template, generator, TORN).reason == DOUBTED
+    assert judge(unlikely, template, generator, WRONG).reason == NOT_FOUND
