@@ -1,6 +1,7 @@
 """How well the language model reads what it is given, and whether it declines where the answer is not there.
 
-    python -m benchmarks.reading ROWS.jsonl SQUAD.json --out FOLDER [--adapter auto|none|ADAPTER] [--limit N]
+    python -m benchmarks.reading ROWS.jsonl SQUAD.json --out FOLDER [--adapter auto|none|ADAPTER]
+        [--confidence auto|none|FILE] [--limit N]
 
 ROWS are `{id, question, answers, answerable, context}`, a JSON object a line; SQUAD is a SQuAD-format file. Each set is
 a run of its own under FOLDER: a second call goes on where the first one stopped, and `rag eval compare` pairs the runs
@@ -20,6 +21,7 @@ from ingest.pipeline import ingest
 from rag.assistant import (
     Assistant,
     language_model_folder,
+    load_calibration,
     load_embedder,
     load_language_model,
     load_template,
@@ -92,14 +94,16 @@ def main() -> None:
     parser.add_argument("squad", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--adapter", default="auto", help="auto, none or an adapter's folder")
+    parser.add_argument("--confidence", default="auto", help="auto, none, or what `rag eval calibrate` made")
     parser.add_argument("--limit", type=int, help="so many questions of each set")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     options = parser.parse_args()
 
-    settings = load_settings({"adapter": options.adapter})
+    settings = load_settings({"adapter": options.adapter, "confidence": options.confidence})
     embedder, generator = load_embedder(settings), load_language_model(settings)
     template, name = load_template(settings, generator), model_name(settings)
+    calibration = load_calibration(settings, template)
     folder = resolve_embedder(settings.embedder, settings.models_dir)
     rows = [replace(question, relevant=None) for question in read_questions(options.rows).questions]
     squad = read_questions(options.squad)
@@ -127,11 +131,12 @@ def main() -> None:
             "wrong": lambda: list(with_wrong_passages(answerable, own, embedder.embed_question)),
             "examples": lambda: sample(read_questions(EXAMPLES / "questions.jsonl").questions, options.limit),
         }
-        print(f"{name} on {generator.model.device}, {settings.language_model_precision}, template {template.name}\n")
+        declines = f"declining below {calibration.decline_below:.2f}" if calibration else "declining as the model does"
+        print(f"{name} on {generator.model.device}, {settings.language_model_precision}, {template.name}, {declines}\n")
         print(f"| questions | n | {' | '.join(METRICS.values())} | errors |\n|{'---|' * (len(METRICS) + 3)}")
         for which in options.sets:
             index = open_collection(here) if which == "examples" else own
-            assistant = Assistant(index, embedder, generator, name, template)
+            assistant = Assistant(index, embedder, generator, name, template, calibration=calibration)
             if questions := sets[which]():
                 data = question_set(which, questions, squad.passages if which == "retrieved" else None)
                 run = options.out / which

@@ -109,7 +109,7 @@ class Assistant:
                 steps.append(step)
                 yield step
         timings = Timings(found - began, first, time.perf_counter() - began)
-        yield self._judged(self.answer(prompt, steps, params, timings), cancelled)
+        yield self.judged(self.answer(prompt, steps, params, timings), cancelled)
 
     def complete(self, params: SamplingParams) -> SamplingParams:
         """Fix the seed, so that the answer can be made again, and add what ends the template's answers."""
@@ -167,6 +167,20 @@ class Assistant:
             abstained=self._abstained(prompt, text),
         )
 
+    def judged(self, answer: Answer, cancelled: threading.Event | None = None) -> Answer:
+        """The answer as it is given: with what the documents changed in it, its confidence, and why not to rely on it.
+
+        With a calibration, whether to decline is for the confidence, not for the model's manners: a refusal gives way
+        to the best other answer where that is sure enough; else it tells how sure that was.
+        """
+        judged = judge(answer, self.template, self.generator, self.calibration)
+        if self.calibration is None or answer.abstained != SAID_SO or answer.finish_reason == "cancelled":
+            return judged
+        best = judge(self.instead(answer, cancelled), self.template, self.generator, self.calibration)
+        if best.abstained or best.confidence is None:
+            return replace(judged, confidence=best.confidence, timings=best.timings)
+        return best
+
     def instead(self, refusal: Answer, cancelled: threading.Event | None = None) -> Answer:
         """What the model answers where it may not decline, not judged: the first token of its refusal is banned.
 
@@ -184,19 +198,6 @@ class Assistant:
         if answer.contrast is None:
             return ()
         return support(answer, self.template, self.generator, cancelled) or ()
-
-    def _judged(self, answer: Answer, cancelled: threading.Event | None) -> Answer:
-        """With a calibration, whether to decline is for the confidence, not for the model's manners.
-
-        A refusal gives way to the best other answer where that is sure enough; else it tells how sure that was.
-        """
-        judged = judge(answer, self.template, self.generator, self.calibration)
-        if self.calibration is None or answer.abstained != SAID_SO or answer.finish_reason == "cancelled":
-            return judged
-        best = judge(self.instead(answer, cancelled), self.template, self.generator, self.calibration)
-        if best.abstained or best.confidence is None:
-            return replace(judged, confidence=best.confidence, timings=best.timings)
-        return best
 
     def _retrieve(self, question: str, k: int, keep: Filter) -> list[RetrievedPassage]:
         if self.index is None or self.embedder is None:

@@ -27,7 +27,7 @@ def calibrate(settings: Settings, options: Options) -> int:
     with _asking(settings, options) as (assistant, data), counted(options) as advance:
         made_for = calibrated_for(settings, assistant.template)
         described = {"name": data.name, "sha256": data.sha256, "limit": options.limit, "passages": settings.passages}
-        asked = labelling.to_ask(data, options.limit, elsewhere=settings.sources["collection"] != "flag")
+        asked = labelling.to_ask(data, options.limit, own=settings.sources["collection"] != "flag")
         rows = labelling.label_all(
             assistant,
             asked,

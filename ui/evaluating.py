@@ -99,7 +99,14 @@ def evaluate_sweep(settings: Settings, options: Options) -> int:
 @contextmanager
 def asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, QuestionSet, dict[str, Any]]]":
     """Who answers, what is asked, and what a manifest says of the model; only what the questions need is loaded."""
-    from rag.assistant import Assistant, load_assistant, load_language_model, load_template, model_name
+    from rag.assistant import (
+        Assistant,
+        load_assistant,
+        load_calibration,
+        load_language_model,
+        load_template,
+        model_name,
+    )
     from rag.evaluation.datasets import read_questions
     from rag.template_files import read_own
     from rag.templates import closed_book
@@ -116,7 +123,8 @@ def asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, Q
                 generator = load_language_model(settings)
                 template = load_template(settings, generator)
                 template = closed_book(template) if options.closed_book else template
-                assistant = Assistant(None, None, generator, model_name(settings), template)
+                calibration = load_calibration(settings, template)
+                assistant = Assistant(None, None, generator, model_name(settings), template, calibration=calibration)
         if data.passages is not None and not options.closed_book:
             bring_collection(settings, options, assistant, data.passages, Path(folder))
         if not options.quiet:

@@ -82,7 +82,8 @@ def _prepare(assistant: Assistant, task: Task, k: int, last: _Asked | None) -> _
     if question.error:
         raise InputError(question.error)
     began = time.perf_counter()
-    params = replace(assistant.complete(task.params), alternatives=0)
+    # A confidence looks at the best other token of each; without one none are kept.
+    params = replace(assistant.complete(task.params), alternatives=2 if assistant.calibration else 0)
     if last and last.task.question is question:
         return _Asked(task, last.prompt, params, 0.0)
     passages = None if question.context is None else given(question.context)
@@ -120,6 +121,10 @@ def _finish(assistant: Assistant, asked: _Asked, steps: Sequence[TokenStep]) -> 
         return Done(asked.task, error=str(error))
     total = asked.retrieval + asked.seconds + time.perf_counter() - began
     answer = assistant.answer(asked.prompt, steps, asked.params, Timings(asked.retrieval, None, total))
+    if assistant.calibration:
+        answer = assistant.judged(answer)
+        total = asked.retrieval + asked.seconds + time.perf_counter() - began
+        answer = replace(answer, timings=replace(answer.timings, total=total))
     return Done(asked.task, answer, choices)
 
 

@@ -133,7 +133,7 @@ def cross_validated(rows: Sequence[Row], names: Sequence[str]) -> Floats:
     """Each row's confidence (n,) by a model that has not seen its topic; its question, where there are few topics."""
     topics = [row["topic"] or row["id"] for row in rows]
     if len(set(topics)) < 2 * _FOLDS:
-        topics = [row["id"].removesuffix(" elsewhere") for row in rows]
+        topics = [row["id"].split()[0] for row in rows]
     found = np.zeros(len(rows))
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
     for learnt, judged in folds.split(np.zeros(len(rows)), outcomes(rows), topics):

@@ -3,10 +3,12 @@
 Where the model declines, the best other answer is labelled: whether to give it is what the confidence is for.
 
 Passages are retrieved, so that they come with distractors and scores as in real use: from all contexts of the set, or
-from a collection. Three kinds of question are asked:
+from a collection. These kinds of question are asked:
 
     answerable   it has accepted answers; whether the retrieved passages hold one is left to the retrieval
     near         the data says that the passages of its topic do not answer it, as in SQuAD 2.0
+    withheld     where the data has no near ones: an answerable one, two in three of them once more, where no passage
+                 can be read that holds an accepted answer
     elsewhere    an answerable one, a quarter of them once more, where only articles on other topics can be read
 
 A file of rows goes on where it stopped.
@@ -33,8 +35,8 @@ from rag.reasons import why
 from rag.retrieval import EVERYTHING
 from rag.schema import Answer, Filter, SamplingParams
 
-KINDS = ("answerable", "near", "elsewhere")
-_EVERY = 4  # which answerable questions are asked once more: one in so many
+KINDS = ("answerable", "near", "withheld", "elsewhere")
+_ELSEWHERE, _KEPT = 4, 3  # one answerable question in so many is asked elsewhere; is not withheld its passages
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Asked:
     @property
     def id(self) -> str:
         """Its name among all that are asked."""
-        return f"{self.question.id} elsewhere" if self.kind == "elsewhere" else self.question.id
+        return self.question.id if self.kind in ("answerable", "near") else f"{self.question.id} {self.kind}"
 
 
 def own_passages(data: QuestionSet) -> dict[str, str]:
@@ -57,8 +59,10 @@ def own_passages(data: QuestionSet) -> dict[str, str]:
     return {**(data.passages or {}), **contexts}
 
 
-def to_ask(data: QuestionSet, limit: int | None, elsewhere: bool = True) -> list[Asked]:
-    """What is asked: the judged questions or a sample of `limit`, always the same, and some of them `elsewhere`.
+def to_ask(data: QuestionSet, limit: int | None, own: bool = True) -> list[Asked]:
+    """What is asked: the judged questions or a sample of `limit`, always the same, and some of them once more.
+
+    These only where the passages are the set's `own`, so that it is known which may be read.
 
     Raises `InputError` where nobody has judged any.
     """
@@ -68,14 +72,18 @@ def to_ask(data: QuestionSet, limit: int | None, elsewhere: bool = True) -> list
     if limit is not None:
         judged = Random(0).sample(judged, min(limit, len(judged)))  # noqa: S311 - no secret
     asked = [Asked(question, "answerable" if question.answerable else "near") for question in judged]
-    topics = _topics(data) if elsewhere else {}
+    texts = own_passages(data) if own and all(one.kind == "answerable" for one in asked) else {}
+    topics = _topics(data) if own else {}
     others = {
         topic: Filter(documents=tuple(name for name, other in topics.items() if other != topic))
         for topic in set(topics.values())
     }
-    for question in judged:
-        keep = others.get(question.topic or "")
-        if question.answerable and keep and hashlib.sha256(question.id.encode()).digest()[0] % _EVERY == 0:
+    for question in [question for question in judged if question.answerable]:
+        a, b, *_ = hashlib.sha256(question.id.encode()).digest()
+        silent = tuple(name for name, text in texts.items() if not contained(text, question.answers))
+        if silent and b % _KEPT:
+            asked.append(Asked(question, "withheld", Filter(documents=silent)))
+        if (keep := others.get(question.topic or "")) and a % _ELSEWHERE == 0:
             asked.append(Asked(question, "elsewhere", keep))
     return asked
 

@@ -69,6 +69,8 @@ def _describe(answer: Answer) -> Row:
     return {
         "answer": answer.text,
         "abstained": answer.abstained,
+        "confidence": answer.confidence,
+        "reason": answer.reason,
         "finish_reason": answer.finish_reason,
         "logprob": answer.logprob,
         "token_ids": [step.token_id for step in answer.steps],

@@ -114,6 +114,7 @@ def manifest(assistant: Assistant, data: QuestionSet, params: SamplingParams, k:
         "passages": k,
         "rerank": assistant.reranker.name if assistant.reranker else None,
         "join": assistant.join,
+        "confidence": assistant.calibration and asdict(assistant.calibration),
         "params": {name: getattr(params, name) for name in params.__slots__},
         "limit": data.limit,
         "versions": {package: version(package) for package in _PACKAGES},
