@@ -23,7 +23,7 @@ from rag.generation import LocalGenerator, new_seed
 from rag.index import LocalIndex, open_index
 from rag.judging import judge
 from rag.language_model import LanguageModel, convert_gguf
-from rag.models import embedder_identity, resolve_cross_encoder, resolve_embedder, resolve_language_model
+from rag.models import embedder_identity, resolve_cross_encoder, resolve_embedder, resolve_language_model, speaks
 from rag.prompting import build_prompt
 from rag.reranking import cross_encoder, question_likelihood
 from rag.retrieval import EVERYTHING, Reranker, check_question, retrieve
@@ -34,6 +34,10 @@ from rag.templates import REFUSAL, Template, choose_template, with_examples
 
 Event = Prompt | TokenStep | Answer
 NOTHING_FOUND = "no passage of the collection matches the question"
+FOREIGN = (
+    "the language model was not made for the language of this question; the preset multilingual is "
+    "(`rag models fetch multilingual`, then `--language-model multilingual`)"
+)
 SAID_SO = "the model says that the documents do not answer this"
 CONFIDENCE = "confidence.json"  # beside the adapter that it is for
 
@@ -151,8 +155,9 @@ class Assistant:
         return replace(prompt, search_question=searched)
 
     def can_answer(self, prompt: Prompt) -> bool:
-        """Whether the model is asked at all: not where no passage was found."""
-        return bool(prompt.passages) or not self.template.reads_passages
+        """Whether the model is asked at all: not without a passage, nor in a language that it does not speak."""
+        found = bool(prompt.passages) or not self.template.reads_passages
+        return found and speaks(self.language_model, prompt.question)
 
     def answer(self, prompt: Prompt, steps: Sequence[TokenStep], params: SamplingParams, timings: Timings) -> Answer:
         """What was written after a prompt as an answer, not judged yet."""
@@ -206,6 +211,8 @@ class Assistant:
         return retrieve(self.index, embed, question, k, keep, reranker=self.reranker, join=self.join)
 
     def _abstained(self, prompt: Prompt, text: str) -> str | None:
+        if not speaks(self.language_model, prompt.question):
+            return FOREIGN
         if not self.can_answer(prompt):
             return NOTHING_FOUND
         return SAID_SO if text.lower().startswith(REFUSAL.rstrip(".").lower()) else None

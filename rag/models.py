@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from rag.errors import ModelError
+from rag.wording import mostly_latin
 
 MANIFEST = "openbook.json"  # written last into a prepared or fetched folder: name and sha256 of every file
 _ASIDE = ".partial"
@@ -193,6 +194,12 @@ def _resolve(name: str, kind: str, models_dir: Path) -> Path:
         return Path(model).absolute()
     named = f"a preset ({', '.join(presets)}), " if presets else ""
     raise ModelError(f"Unknown {kind} {name!r}; use {named}a folder with a config.json, or ORG/MODEL@COMMIT.")
+
+
+def speaks(language_model: str, text: str) -> bool:
+    """Whether a language model was made for the script of a text; known of presets; any other one speaks all."""
+    preset = PRESETS["language model"].get(language_model.split(" + ")[0])
+    return preset is None or preset.languages != "English" or mostly_latin(text)
 
 
 def prepare(target: Path, build: Callable[[Path], None]) -> None:

@@ -17,7 +17,7 @@ same has no reason here.
 import math
 
 from rag.evidence import Evidence
-from rag.schema import Answer
+from rag.schema import Answer, Prompt
 from rag.stopping import sentences
 from rag.wording import content, share, stands, words
 
@@ -38,6 +38,8 @@ def why(answer: Answer, refusal: float | None = None, evidence: Evidence | None 
     """
     if not answer.prompt.passages:
         return NOT_FOUND if answer.abstained else None
+    if not answer.steps:  # the model was not asked, and why is said elsewhere
+        return None
     if _contradicted(answer) or (evidence is not None and _opposed(evidence)):
         return DISAGREE
     logprob = sum(step.logprob for step in answer.written)
@@ -48,6 +50,21 @@ def why(answer: Answer, refusal: float | None = None, evidence: Evidence | None 
     if answer.contrast is not None and answer.contrast.total < HARDLY:
         return NOT_USED if _asked_about(answer) >= 0.5 else BY_THE_MODEL
     return None
+
+
+def closest_sentence(prompt: Prompt) -> tuple[int, int, int] | None:
+    """Where most of the question's words stand in one sentence: the passage's rank, start and end; what to read first.
+
+    Of equal ones the best passage's, and there the first; None where no sentence has any of them.
+    """
+    asked = content(prompt.question)
+    found = [
+        (share(asked, content(p.passage.text[start:end])), -p.rank, -start, end)
+        for p in prompt.passages
+        for start, end in sentences(p.passage.text[: p.read])
+    ]
+    most, rank, start, end = max(found, default=(0.0, 0, 0, 0))
+    return (-rank, -start, end) if most else None
 
 
 def _contradicted(answer: Answer) -> bool:

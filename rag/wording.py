@@ -32,6 +32,12 @@ def share(of: set[str], among: set[str]) -> float:
     return len(of & among) / max(len(of), 1)
 
 
+def mostly_latin(text: str) -> bool:
+    """Whether at least half of a text's letters are Latin ones, accents included; so is a text without letters."""
+    letters = [letter for letter in text if letter.isalpha()]
+    return 2 * sum(letter < "\u0250" or "\u1e00" <= letter < "\u1f00" for letter in letters) >= len(letters)
+
+
 def stands(said: str, text: str) -> bool:
     """Whether an answer's words stand in a text, in a row, whatever their case and punctuation."""
     # A number or a Latin word must be whole; in Chinese there is no blank to tell where a word begins.

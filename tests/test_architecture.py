@@ -68,6 +68,7 @@ STAGES = {
     "rag/judging.py": {
         f"rag.{name}" for name in ("confidence", "contrast", "evidence", "generation", "reasons", "templates")
     },
+    "rag/models.py": {"rag.wording"},
     "rag/template_files.py": {"rag.templates"},
     "rag/reranking.py": {"rag.retrieval"},
     "rag/retrieval.py": {"rag.index", "rag.near_copies"},

@@ -7,6 +7,7 @@ import pytest
 from rag.assistant import NOTHING_FOUND, SAID_SO, Assistant
 from rag.errors import InputError, PromptError, SettingsError
 from rag.generation import LocalGenerator
+from rag.models import speaks
 from rag.schema import Answer, Prompt, SamplingParams, TokenStep, Turn
 from rag.templates import REFUSAL
 from tests.conftest import HashingEmbedder
@@ -134,3 +135,28 @@ def test_what_leaves_no_room_or_is_no_text_is_refused(make):
         make().ask("Do boats float?", SamplingParams(max_new_tokens=9000))
     with pytest.raises(InputError, match="not valid text"):
         make().ask("Why?", PARAMS, history=[Turn("Who?", "\ud800")])
+
+
+def test_a_language_that_the_model_does_not_speak_is_not_answered_but_looked_up(rag):
+    asked = ["ask", "潮汐磨坊的门票多少钱?", "--quiet"]
+    answer = json.loads(rag(*asked, "--json")[1])
+    assert "multilingual" in answer["abstained"]
+    assert (answer["steps"], answer["reason"], answer["contrast"]) == ([], None, None)
+    assert answer["prompt"]["passages"]
+    shown = rag(*asked)[1]
+    assert "(no answer)" in shown
+    assert "Fits best" in shown
+
+
+@pytest.mark.parametrize(
+    ("model", "question", "asked"),
+    [
+        ("embedded + reader", "多少钱?", False),
+        ("embedded", "How much?", True),
+        ("multilingual", "多少钱?", True),
+        ("/my/model", "多少钱?", True),
+        ("english", "Сколько?", False),
+    ],
+)
+def test_presets_say_what_they_speak(model, question, asked):
+    assert speaks(model, question) is asked

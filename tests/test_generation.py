@@ -106,6 +106,7 @@ class Scripted:
 
     context_window = 512
     draft_cost = 0.1
+    precision = "float32"
 
     def __init__(self, model, text):
         self.end_tokens = model.end_tokens
@@ -116,6 +117,7 @@ class Scripted:
         self.start = None
         return KVCache(1, rows, "cpu")
 
+    @torch.inference_mode()
     def read(self, ids, cache, first=0, keep=1):
         (row,) = ids
         at = cache.begin(len(row), first, 1)
@@ -125,7 +127,7 @@ class Scripted:
             self.start = at.end
         logits = torch.full((1, keep, 258), -20.0)
         for n in range(keep):
-            place = at.end - keep + n + 1 - self.start
+            place = max(at.end - keep + n + 1 - self.start, 0)
             logits[0, n, self.script[min(place, len(self.script) - 1)]] = 20.0
         return logits
 

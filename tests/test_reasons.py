@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rag.assistant import NOTHING_FOUND, SAID_SO
 from rag.evidence import Evidence, PassageValues
-from rag.reasons import BY_THE_MODEL, DISAGREE, NOT_FOUND, NOT_USED, why
+from rag.reasons import BY_THE_MODEL, DISAGREE, NOT_FOUND, NOT_USED, closest_sentence, why
 from rag.schema import Contrast
 from tests.test_confidence import answer_of, lifted, step
 
@@ -86,6 +86,17 @@ def test_passages_do_not_disagree_where_they_speak_of_something_else(one, other,
 def test_passages_disagree_where_one_speaks_clearly_for_and_one_clearly_against(totals, reason):
     answer = answer_of([step("Ann")], ["Ann rows.", "Bob rows."], **LEANING)
     assert why(answer, evidence=evidence_of(*totals)) == reason
+
+
+def test_the_closest_sentence_has_most_of_the_questions_words():
+    answer = answer_of([], ["Bob sails. Nobody rows here.", "Ann rows. Cy, who rows, is ten."])
+    prompt = replace(answer.prompt, question="Which of them rows here?")
+    assert closest_sentence(prompt) == (1, 11, 28)
+    assert closest_sentence(replace(prompt, question="Why is it dark?")) is None
+    assert closest_sentence(replace(prompt, question="rows")) == (1, 11, 28), "of equals the best passage's first"
+    assert closest_sentence(replace(prompt, passages=(replace(prompt.passages[0], read=10),))) is None
+    chinese = answer_of([], ["一月有雨。船在三月开。"])
+    assert closest_sentence(replace(chinese.prompt, question="船什么时候开?")) == (1, 5, 11)
 
 
 nats = st.none() | st.floats(-100, 100)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from rag.wording import content, share, stands, words
+from rag.wording import content, mostly_latin, share, stands, words
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,17 @@ def test_a_text_stands_in_itself_and_in_what_surrounds_it_with_blanks(said, arou
     alone = stands(said, said)
     assert stands(said, f"{around} {said} {around}") >= alone
     assert not alone or words(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "latin"),
+    [
+        *(("Wer zahlt für Ärger?", True), ("42?", True), ("", True), ("Who is 王小明?", True)),
+        *(("船什么时候开?", False), ("Кто платит?", False), ("عدد", False)),
+    ],
+)
+def test_latin_letters_are_told_from_others(text, latin):
+    assert mostly_latin(text) is latin
 
 
 def test_small_words_and_endings_do_not_count():

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rag.evidence import Citation
+from rag.reasons import closest_sentence
 from rag.schema import Answer, Contrast, Prompt, RetrievedPassage, TokenStep
 
 UNCALIBRATED = (
@@ -102,6 +103,10 @@ def _show_end(console: Console, answer: Answer, support: Callable[[Answer], Sequ
     console.print("" if answer.text else "(no answer)")
     for sentence in trust(answer):
         console.print(sentence, markup=False)
+    if answer.abstained and (closest := closest_sentence(answer.prompt)):
+        rank, start, end = closest
+        text = next(p.passage.text for p in answer.prompt.passages if p.rank == rank)
+        console.print(f"\nFits best\n[{rank}] {printable(' '.join(text[start:end].split()))}", markup=False)
     if citations := support(answer):
         console.print("\nLeans on", style="bold")
         show_citations(console, answer, citations)
