@@ -55,13 +55,14 @@ def why(answer: Answer, refusal: float | None = None, evidence: Evidence | None 
 def closest_sentence(prompt: Prompt) -> tuple[int, int, int] | None:
     """Where most of the question's words stand in one sentence: the passage's rank, start and end; what to read first.
 
-    Of equal ones the best passage's, and there the first; None where no sentence has any of them.
+    Of equal ones the best passage's, and there the first; None where no sentence has any of them. A heading is none.
     """
     asked = content(prompt.question)
     found = [
         (share(asked, content(p.passage.text[start:end])), -p.rank, -start, end)
         for p in prompt.passages
         for start, end in sentences(p.passage.text[: p.read])
+        if not p.passage.text.startswith("#", start)
     ]
     most, rank, start, end = max(found, default=(0.0, 0, 0, 0))
     return (-rank, -start, end) if most else None

@@ -95,6 +95,7 @@ def test_the_closest_sentence_has_most_of_the_questions_words():
     assert closest_sentence(replace(prompt, question="Why is it dark?")) is None
     assert closest_sentence(replace(prompt, question="rows")) == (1, 11, 28), "of equals the best passage's first"
     assert closest_sentence(replace(prompt, passages=(replace(prompt.passages[0], read=10),))) is None
+    assert closest_sentence(answer_of([], ["# Who rows\nThe rows are long."]).prompt) == (1, 11, 29)
     chinese = answer_of([], ["一月有雨。船在三月开。"])
     assert closest_sentence(replace(chinese.prompt, question="船什么时候开?")) == (1, 5, 11)
 
