@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from filelock import FileLock
 
+from rag.confidence import Calibration, Logistic
 from rag.errors import InputError, LockedError
 from rag.evaluation.datasets import read_questions
 from rag.evaluation.run import run_answers, weights_of
@@ -106,3 +107,23 @@ def test_weights_have_a_fingerprint(tiny_folder, bundled_folder, tmp_path):
     assert weights_of(copy) == weights_of(tiny_folder("llama"))
     (copy / "tokenizer_config.json").write_text("{}")  # its chat template is part of a prompt
     assert weights_of(copy) != weights_of(tiny_folder("llama"))
+
+
+def test_a_run_declines_as_the_program_does(assistant, data, tmp_path):
+    rows, greedy = {}, replace(PARAMS, temperature=0)
+    for name, z in (("sure", 3.0), ("unsure", -3.0)):
+        model = Logistic(z, {"margin": (0.0, 1.0, 0.5)})
+        assistant.calibration = Calibration(model, 0.8, 0.3, {}, "9 answers to x")
+        result = run_answers(assistant, read_questions(data), tmp_path / name, greedy, 2, batch=2)
+        assert result["metrics"]["refused_answerable"] == (name == "unsure")
+        rows[name] = read_rows(tmp_path / name / "answers.jsonl")
+        given = {
+            answer.prompt.question: answer for answer in (assistant.ask(r["question"], greedy) for r in rows[name])
+        }
+        for row in rows[name]:
+            answer = given[row["question"]]
+            assert row["confidence"] == pytest.approx(answer.confidence, abs=1e-3)
+            assert (row["abstained"], row["answer"]) == (answer.abstained, answer.text)
+    assert [row["answer"] for row in rows["sure"]] == [row["answer"] for row in rows["unsure"]]
+    with pytest.raises(InputError, match="another confidence"):
+        run_answers(assistant, read_questions(data), tmp_path / "sure", greedy, 2)
