@@ -44,8 +44,9 @@ def test_a_question_is_answered_with_sources_and_tokens(app):
     assert len(re.findall("ob-token ob-", written(app))) >= 1
     assert "Visiting" in written(app)
     assert any(text.value.startswith("The documents ") for text in app.text), "what they changed"
+    assert "leans on" in written(app)
     assert "cosine" in " ".join(text.value for text in app.text)
-    assert any("not calibrated" in text.value for text in app.text)
+    assert any(re.match(r"Confidence 0\.|Its best answer", text.value) for text in app.text)
     answer = app.session_state.answer
     assert answer.prompt.question == "What is the name of the tea room?"
     assert len(answer.steps) <= 8
@@ -53,6 +54,15 @@ def test_a_question_is_answered_with_sources_and_tokens(app):
     app.sidebar.slider[1].set_value(1.0).run()
     assert app.session_state.answer is answer
     assert "ob-token" in written(app)
+
+
+def test_a_decline_shows_the_sentence_that_fits_best(app):
+    app.run()
+    ask(app, "来访的工匠每次在对方那里住多久？")
+    assert not app.exception
+    assert "multilingual" in app.warning[0].value
+    assert "Fits best" in written(app)
+    assert "<mark>" in written(app)
 
 
 def test_the_controls_reach_the_sampling_loop(app):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import streamlit as st
 
 from rag.errors import RagError
+from rag.reasons import closest_sentence
 from rag.schema import Answer, Prompt, RetrievedPassage, SamplingParams, TokenStep
 from ui import resources
 from ui.commands import sampling_params
@@ -143,13 +144,10 @@ def _ask(collection: str, question: str, params: SamplingParams, k: int) -> None
 def _explain(answer: Answer) -> None:
     for n, sentence in enumerate(trust(answer)):  # it may name a person's file, which is no Markdown
         (st.warning if answer.abstained and n == 0 else st.text)(sentence)
-    for citation in st.session_state.citations:
-        source = next(p.passage for p in answer.prompt.passages if p.rank == citation.rank)
-        quoted = source.text[citation.passage_start : citation.passage_end]
-        st.html(
-            f"<b>{html.escape(answer.text[citation.start : citation.end])}</b> leans on [{citation.rank}] "
-            f"<q>{html.escape(quoted)}</q>"
-        )
+    for leaning, rank, start, end in _supporting(answer):
+        source = next(p.passage for p in answer.prompt.passages if p.rank == rank)
+        quoted = html.escape(source.text[start:end])
+        st.html(f"<b>{html.escape(leaning)}</b> [{rank}] <q>{quoted}</q>")
     first = answer.timings.first_token
     device = resources.models().generator.model.device
     st.caption(
@@ -160,13 +158,24 @@ def _explain(answer: Answer) -> None:
     )
 
 
+def _supporting(answer: Answer) -> list[tuple[str, int, int, int]]:
+    """What a person should read first: which part of the answer leans on it, the passage's rank, start and end."""
+    if answer.abstained:
+        closest = closest_sentence(answer.prompt)
+        return [("Fits best", *closest)] if closest else []
+    return [
+        (f"{answer.text[c.start : c.end]} leans on", c.rank, c.passage_start, c.passage_end)
+        for c in st.session_state.citations
+    ]
+
+
 def _sources(answer: Answer) -> None:
     """The passages that the model read, best first."""
     st.subheader("Sources")
     for sentence in left_out(answer.prompt):
         st.caption(sentence)
     for retrieved in best_first(answer.prompt.passages):
-        spans = [(c.passage_start, c.passage_end) for c in st.session_state.citations if c.rank == retrieved.rank]
+        spans = [(start, end) for _, rank, start, end in _supporting(answer) if rank == retrieved.rank]
         with st.container(border=True):
             _source(retrieved, spans)
 
