@@ -13,15 +13,19 @@ from transformers import AutoModelForCausalLM
 
 from rag.adapter import BUNDLED, CONFIG, RECORD, WEIGHTS, check, merged, read_record, weights_identity
 from rag.assistant import (
+    CONFIDENCE,
     language_model_folder,
+    load_calibration,
     load_language_model,
     load_reranker,
     load_template,
     model_name,
     reading_adapter,
 )
+from rag.confidence import FEATURES
 from rag.errors import ModelError
 from rag.finetuning import STATE, Training, finetune
+from rag.generation import LocalGenerator
 from rag.language_model import LanguageModel
 from rag.models import prepared, sha256_of, verify
 from rag.settings import Settings
@@ -263,7 +267,7 @@ def test_the_bundled_model_has_its_adapter(bundled_folder):
     assert reading_adapter(Settings()) == BUNDLED
     assert reading_adapter(Settings(template="cited")) is None
     assert model_name(Settings()) == "embedded + reader"
-    assert sorted(path.name for path in BUNDLED.iterdir()) == sorted([WEIGHTS, CONFIG, RECORD, "README.md"])
+    assert sorted(path.name for path in BUNDLED.iterdir()) == sorted([WEIGHTS, CONFIG, RECORD, CONFIDENCE, "README.md"])
     assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 15_000_000
     check(BUNDLED)
     record = read_record(BUNDLED)
@@ -271,5 +275,15 @@ def test_the_bundled_model_has_its_adapter(bundled_folder):
     assert record["weights_sha256"] == sha256_of(BUNDLED / WEIGHTS)
     assert record["template"] in TEMPLATES
     assert json.loads((BUNDLED / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"] == bundled_folder.name
-    for name in (CONFIG, RECORD):
+    for name in (CONFIG, RECORD, CONFIDENCE):
         assert '"/' not in (BUNDLED / name).read_text(encoding="utf-8"), "no path of a machine"
+
+
+def test_the_bundled_confidence_is_for_what_is_bundled(language_model):
+    generator = LocalGenerator(language_model)
+    calibration = load_calibration(Settings(), load_template(Settings(), generator))
+    assert calibration, "fit it anew (`rag eval calibrate`) after a change of weights, template or embedder"
+    assert set(calibration.model.terms) == set(FEATURES)
+    assert 0 < calibration.decline_below < calibration.answer_from < 1
+    for other in (Settings(template="cited"), Settings(adapter="none"), Settings(confidence="none")):
+        assert load_calibration(other, load_template(other, generator)) is None
