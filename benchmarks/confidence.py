@@ -54,8 +54,8 @@ def show(name: str, result: dict) -> None:
     print(f"| figure (95 % interval) | {' | '.join(table)} |\n|{'---|' * (len(table) + 1)}")
     for figure, label in NAMES.items():
         print(f"| {label} | {' | '.join(cell(of[figure]) for of in table.values())} |")
-    own = figures["not_refused"]
-    print(f"\nwhere the model did not decline: AUROC {cell(own['auroc'])}, debiased ECE {cell(own['ece'])}")
+    if own := figures["not_refused"]:
+        print(f"\nwhere the model did not decline: AUROC {cell(own['auroc'])}, debiased ECE {cell(own['ece'])}")
     for heading, where in (("keeping 80 % of its right answers", "keeping_80"), ("at the stored threshold", None)):
         found = figures[where]["declined"] if where else figures["declined"]
         shares = (
@@ -99,6 +99,9 @@ def main() -> None:
             )
             index.close()
         show(path.name, measure(record, rows))
+        if rest := [row for row in rows if row["kind"] == "withheld"]:
+            own = measure(record, [row for row in rows if row not in rest])["figures"]["measured"]["confidence"]
+            print(f"without the {len(rest)} withheld ones: AUROC {cell(own['auroc'])}, debiased ECE {cell(own['ece'])}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from rag.judging import judge
 from rag.language_model import LanguageModel, convert_gguf
 from rag.models import embedder_identity, resolve_cross_encoder, resolve_embedder, resolve_language_model, speaks
 from rag.prompting import build_prompt
+from rag.reasons import DOUBTED
 from rag.reranking import cross_encoder, question_likelihood
 from rag.retrieval import EVERYTHING, Reranker, check_question, retrieve
 from rag.schema import Answer, Filter, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep, Turn
@@ -184,23 +185,23 @@ class Assistant:
         best = judge(self.instead(answer, cancelled), self.template, self.generator, self.calibration)
         if best.abstained or best.confidence is None:
             return replace(judged, confidence=best.confidence, timings=best.timings)
-        return best
+        return replace(best, advice="warn", reason=best.reason or DOUBTED)
 
     def instead(self, refusal: Answer, cancelled: threading.Event | None = None) -> Answer:
-        """What the model answers where it may not decline, not judged: the first token of its refusal is banned.
+        """What the model answers where it may not decline, not judged: its refusal's first token is banned throughout.
 
-        A refusal still, where it finds other words for it.
+        Without beams, which take no ban. A refusal still, where it finds other words for it.
         """
         began, first = time.perf_counter(), refusal.steps[0].token_id
         bias = dict(refusal.params.logit_bias) | {first: -math.inf}
-        params = replace(refusal.params, logit_bias=tuple(bias.items()))
+        params = replace(refusal.params, beams=1, length_penalty=1.0, logit_bias=tuple(bias.items()))
         steps = list(self.generator.stream(refusal.prompt.token_ids, params, cancelled))
         timings = replace(refusal.timings, total=refusal.timings.total + time.perf_counter() - began)
         return self.answer(refusal.prompt, steps, params, timings)
 
     def support(self, answer: Answer, cancelled: threading.Event | None = None) -> tuple[Citation, ...]:
         """The sentences of passages that an answer of this assistant leans on; none of one that declines."""
-        if answer.contrast is None:
+        if answer.abstained or answer.contrast is None:
             return ()
         return support(answer, self.template, self.generator, cancelled) or ()
 

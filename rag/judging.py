@@ -23,7 +23,7 @@ def judge(answer: Answer, template: Template, generator: LocalGenerator, calibra
     if answer.abstained:
         on = calibration.measured_on if calibration else None
         return replace(answer, calibrated_on=on, reason=why(answer))
-    if not answer.steps or not answer.prompt.passages:
+    if not answer.written or not answer.prompt.passages:
         return answer
     refusal = None
     try:

@@ -4,8 +4,8 @@
    something else in its place: at most one in seven of the other words is missing, of which there are at least four;
    or, where the evidence is known, one passage made the answer clearly more probable and another clearly less.
 2. "found but not used": a refusal to which the model gave less than half of the probability, so that answers from the
-   passages had more; or an answer that the documents hardly made more probable, though the best passage names at least
-   half of what the question asks about.
+   passages had more; or an answer that the documents hardly made more probable, though a passage names at least half of
+   what the question asks about.
 3. "not found in the documents": any other refusal, a question without passages, and an answer that was less probable
    than the refusal.
 4. "said by the model, not by the documents": any other answer that the documents hardly made more probable.

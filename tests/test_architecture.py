@@ -63,11 +63,9 @@ STAGES = {
         f"rag.{name}" for name in ("evidence", "generation", "prompting", "scoring", "stopping", "templates")
     },
     "rag/attribution.py": {f"rag.{name}" for name in ("contrast", "evidence", "generation", "stopping", "templates")},
-    "rag/confidence.py": {f"rag.{name}" for name in ("evidence", "stopping", "templates", "wording")},
-    "rag/reasons.py": {f"rag.{name}" for name in ("confidence", "evidence", "stopping", "wording")},
-    "rag/judging.py": {
-        f"rag.{name}" for name in ("confidence", "contrast", "evidence", "generation", "reasons", "templates")
-    },
+    "rag/confidence.py": {f"rag.{name}" for name in ("stopping", "templates", "wording")},
+    "rag/reasons.py": {f"rag.{name}" for name in ("evidence", "stopping", "wording")},
+    "rag/judging.py": {f"rag.{name}" for name in ("confidence", "contrast", "generation", "reasons", "templates")},
     "rag/models.py": {"rag.wording"},
     "rag/template_files.py": {"rag.templates"},
     "rag/reranking.py": {"rag.retrieval"},

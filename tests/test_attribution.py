@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from rag.assistant import Assistant
-from rag.attribution import SHAPLEY_UP_TO, attribute, coalitions, first_and_last, shapley
+from rag.attribution import SHAPLEY_UP_TO, attribute, coalitions, first_and_last, shapley, support
 from rag.contrast import NOISE_FLOOR, answer_sentences, contrast, row
 from rag.evaluation.asking import given
 from rag.generation import LocalGenerator
@@ -262,3 +262,23 @@ def test_the_passage_and_the_sentence_that_hold_the_answer_are_found(generator):
     citation = evidence.citations[0]
     assert texts[1][citation.passage_start : citation.passage_end] == "The safety officer is Maud Fennick."
     assert evidence.contrast.noise_floor == NOISE_FLOOR["float32"]
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+def test_what_an_answer_leans_on_is_found_for_less(loud, n):
+    generator = LocalGenerator(loud())
+    answer, template = answered(generator, [*TEXTS, "Fay rows. She is new."][:n])
+    whole = attribute(answer, template, generator)
+    gave = {p.rank: np.array(p.alone) - whole.contrast.without for p in whole.passages}
+    floor = whole.contrast.noise_floor
+    for start, end, tokens in answer_sentences(answer):
+        best = max(gave, key=lambda rank: gave[rank][tokens].sum())
+        (citation,) = [c for c in support(answer, template, generator) if c.start == start] or [None]
+        if citation is None:
+            assert gave[best][tokens].sum() <= floor * len(tokens) + 1e-3
+        else:
+            assert (citation.rank, citation.end) == (best, end)
+            assert citation.value == pytest.approx(gave[best][tokens].sum(), abs=1e-3)
+    cancelled = threading.Event()
+    cancelled.set()
+    assert support(answer, template, generator, cancelled) is None

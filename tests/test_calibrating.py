@@ -104,6 +104,10 @@ def test_rows_are_kept_and_go_on_where_they_stopped(assistant, write, tmp_path):
     assert [row["answer"] for row in again] == [row["answer"] for row in whole]
     with pytest.raises(InputError, match="begun with another"):
         label_all(assistant, asked, 2, PARAMS, {"seed": 1}, file)
+    file.write_text("a file of a person's own")
+    with pytest.raises(InputError):
+        label_all(assistant, asked, 2, PARAMS, made_with, file)
+    assert file.read_text() == "a file of a person's own"
     file.write_text(f"{lines[0]}\n[1]\n")
     with pytest.raises(InputError, match="no rows"):
         label_all(assistant, asked, 2, PARAMS, made_with, file)

@@ -188,11 +188,25 @@ def test_what_was_stored_gives_the_confidences_that_were_fitted(chance):
 
 def test_nobody_is_judged_by_what_was_learnt_of_his_topic(chance):
     rows = scored(rows_of(chance))
-    for row in rows:  # the topic decides, and nothing else tells
-        row["right"] = int(row["topic"][1:]) % 2 == 0
-        row["features"] = {name: float(row["topic"][1:] == name[-1]) for name in FEATURES} | {"length": chance.normal()}
-    p = cross_validated(rows, ("length",))
-    assert figures(p, outcomes(rows))["auroc"] == pytest.approx(0.5, abs=0.15)
+    for n, row in enumerate(rows):  # the topic decides, and every topic has a feature of its own
+        topic = n % len(FEATURES)
+        row |= {"topic": f"t{topic}", "right": topic % 2 == 0}
+        row["features"] = {name: float(m == topic) for m, name in enumerate(FEATURES)}
+    y = outcomes(rows)
+    assert figures(probabilities(fit(rows, tuple(FEATURES)), rows), y)["auroc"] == 1, "known topics can be told"
+    assert figures(cross_validated(rows, tuple(FEATURES)), y)["auroc"] < 0.7
+    for n, row in enumerate(rows):  # without topics a question is one with what it is asked as once more
+        row |= {"topic": None, "id": f"question {n % len(FEATURES)}"} | {"kind": "withheld", "right": row["right"]}
+        row["id"] += " withheld" if n >= len(FEATURES) else ""
+    assert figures(cross_validated(rows, tuple(FEATURES)), y)["auroc"] < 0.7
+
+
+def test_right_answers_of_one_topic_only_are_a_sentence(chance):
+    rows = scored(rows_of(chance))
+    for row in rows:
+        row["right"] = row["topic"] == "t2"
+    with pytest.raises(InputError, match="all of one topic"):
+        calibrate(rows, {}, {"name": "made"}, resamples=2)
 
 
 @settings(max_examples=20)

@@ -141,12 +141,19 @@ def test_a_refusal_gives_way_to_an_answer_that_is_sure_enough(declining, calibra
     answer = assistant.ask("Does it float?", PARAMS)
     assert answer.text != REFUSAL
     assert (answer.abstained, answer.confidence) == (None, calibration.model.probability({}))
+    assert answer.advice == "warn", "however sure: the model itself would have declined"
     again = assistant.generator.stream(answer.prompt.token_ids, answer.params)
     assert [s.token_id for s in again] == [s.token_id for s in answer.steps], "made again from what it keeps"
     console = Console(file=io.StringIO(), width=100)
     show_answer(console, assistant.stream("Does it float?", PARAMS), assistant.support)
     shown = console.file.getvalue()
     assert shown.index(REFUSAL) < shown.index(INSTEAD) < shown.index("Confidence 0.")
+
+
+def test_beams_that_decline_are_asked_again_without(declining):
+    answer = declining(TORN).ask("Does it float?", replace(PARAMS, beams=2))
+    assert (answer.advice, answer.params.beams) == ("warn", 1)
+    assert answer.text != REFUSAL
 
 
 def test_what_was_stopped_while_it_declined_is_left(declining):

@@ -39,8 +39,9 @@ def calibrate(settings: Settings, options: Options) -> int:
         )
     with status(options, "fitting"):
         record = calibration.calibrate(rows, made_for, described, options.risks)
+    for file in filter(None, (options.out, options.page)):
+        file.parent.mkdir(parents=True, exist_ok=True)
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if options.page:
         from ui.price import page

@@ -32,7 +32,7 @@ def chat(settings: Settings, options: Options) -> int:
         try:
             with _stoppable() as cancelled:
                 events = assistant.stream(question, params, settings.passages, keep, cancelled, history)
-                shown = partial(terminal.show_answer, out, support=assistant.support)
+                shown = partial(terminal.show_answer, out, support=partial(assistant.support, cancelled=cancelled))
                 answer = (terminal.last if options.json else shown)(events)
         except RagError as error:
             failed = True

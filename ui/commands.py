@@ -55,7 +55,7 @@ def _evidence(assistant: "Assistant", answer: "Answer", options: Options) -> "Ev
     """Where an answer comes from; None where no passage was read."""
     from rag.attribution import attribute
 
-    if not answer.prompt.passages:
+    if not answer.prompt.passages or not answer.steps:
         return None
     with counted(options) as advance:
         return attribute(answer, assistant.template, assistant.generator, advance=advance)

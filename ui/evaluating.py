@@ -123,7 +123,7 @@ def asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, Q
                 generator = load_language_model(settings)
                 template = load_template(settings, generator)
                 template = closed_book(template) if options.closed_book else template
-                calibration = load_calibration(settings, template)
+                calibration = None if options.closed_book else load_calibration(settings, template)
                 assistant = Assistant(None, None, generator, model_name(settings), template, calibration=calibration)
         if data.passages is not None and not options.closed_book:
             bring_collection(settings, options, assistant, data.passages, Path(folder))

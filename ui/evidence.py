@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rag.evidence import Evidence
-from rag.reasons import why
+from rag.reasons import DISAGREE, why
 from rag.schema import Answer
 from ui.terminal import show_citations
 
@@ -16,7 +16,8 @@ NOTHING_READ = "No passage was read for this answer, so there is nothing that it
 
 def reason(answer: Answer, evidence: Evidence) -> str | None:
     """Why an answer is not to be relied on, with what the evidence adds."""
-    return answer.reason or why(answer, evidence=evidence)
+    found = why(answer, evidence=evidence)
+    return answer.reason or (found if answer.advice is None or found == DISAGREE else None)
 
 
 def show_evidence(console: Console, answer: Answer, evidence: Evidence) -> None:

@@ -102,7 +102,7 @@ def _shown(
 def _show_end(console: Console, answer: Answer, support: Callable[[Answer], Sequence[Citation]]) -> None:
     console.print("" if answer.text else "(no answer)")
     for sentence in trust(answer):
-        console.print(sentence, markup=False)
+        console.print(printable(sentence), markup=False)
     if answer.abstained and (closest := closest_sentence(answer.prompt)):
         rank, start, end = closest
         text = next(p.passage.text for p in answer.prompt.passages if p.rank == rank)
@@ -128,11 +128,13 @@ def _show_end(console: Console, answer: Answer, support: Callable[[Answer], Sequ
 def trust(answer: Answer) -> list[str]:
     """Whether and how far an answer can be trusted, and why not, as sentences."""
     sentences = [f"Not answered: {answer.abstained}."] if answer.abstained else []
-    if answer.contrast:
+    if answer.contrast and not answer.abstained:
         sentences.append(lift_in_words(answer.contrast))
     if answer.reason:
         sentences.append(f"{'Why' if answer.abstained else 'Mind'}: {answer.reason}.")
-    if answer.calibrated_on is None:
+    if answer.finish_reason == "cancelled":
+        sentences.append("It was stopped before it could be judged.")
+    elif answer.calibrated_on is None:
         sentences.append(UNCALIBRATED)
     elif answer.confidence is not None and answer.advice is None:
         sentences.append(

@@ -117,15 +117,13 @@ def _finish(assistant: Assistant, asked: _Asked, steps: Sequence[TokenStep]) -> 
     began = time.perf_counter()
     try:
         choices = _choose(assistant, asked)
+        answer = assistant.answer(asked.prompt, steps, asked.params, Timings(asked.retrieval, None, 0.0))
+        if assistant.calibration:
+            answer = assistant.judged(answer)
     except RagError as error:
         return Done(asked.task, error=str(error))
     total = asked.retrieval + asked.seconds + time.perf_counter() - began
-    answer = assistant.answer(asked.prompt, steps, asked.params, Timings(asked.retrieval, None, total))
-    if assistant.calibration:
-        answer = assistant.judged(answer)
-        total = asked.retrieval + asked.seconds + time.perf_counter() - began
-        answer = replace(answer, timings=replace(answer.timings, total=total))
-    return Done(asked.task, answer, choices)
+    return Done(asked.task, replace(answer, timings=replace(answer.timings, total=total)), choices)
 
 
 def _choose(assistant: Assistant, asked: _Asked) -> tuple[Choice, ...] | None:

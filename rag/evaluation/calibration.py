@@ -131,12 +131,16 @@ def probabilities(model: Logistic, rows: Sequence[Row]) -> Floats:
 
 def cross_validated(rows: Sequence[Row], names: Sequence[str]) -> Floats:
     """Each row's confidence (n,) by a model that has not seen its topic; its question, where there are few topics."""
-    topics = [row["topic"] or row["id"] for row in rows]
+    questions = [row["id"].removesuffix(f" {row['kind']}") for row in rows]
+    topics = [row["topic"] or question for row, question in zip(rows, questions, strict=True)]
     if len(set(topics)) < 2 * _FOLDS:
-        topics = [row["id"].split()[0] for row in rows]
+        topics = questions
     found = np.zeros(len(rows))
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
-    for learnt, judged in folds.split(np.zeros(len(rows)), outcomes(rows), topics):
+    y = outcomes(rows)
+    for learnt, judged in folds.split(np.zeros(len(rows)), y, topics):
+        if y[learnt].min() == y[learnt].max():
+            raise InputError("The right answers, or the wrong ones, are all of one topic; ask about several.")
         model = fit([rows[i] for i in learnt], names)
         found[judged] = probabilities(model, [rows[i] for i in judged])
     return found

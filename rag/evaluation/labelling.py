@@ -109,8 +109,7 @@ def label_all(
                 os.fsync(out.fileno())
         if on_row:
             on_row(len(rows), len(asked))
-    wanted = {one.id for one in asked}
-    return [row for row in rows if row["id"] in wanted]
+    return rows
 
 
 def is_right(text: str, answers: Sequence[str]) -> bool:
@@ -139,9 +138,9 @@ def _row(assistant: Assistant, answer: Answer, one: Asked) -> Row:
     if answer.abstained == SAID_SO:
         answer = judge(assistant.instead(answer), assistant.template, assistant.generator, None)
     found = None
-    if not answer.abstained and answer.steps:
+    if not answer.abstained and answer.written:
         refusal = refusal_logprob(answer, assistant.template, assistant.generator)
-        found, reason = features(answer, refusal), reason or why(answer, refusal)
+        found, reason = features(answer, refusal), reason if refused else why(answer, refusal)
     held = [p.rank for p in answer.prompt.passages if contained(p.passage.text[: p.read], one.question.answers)]
     return {
         "answer": answer.text,
@@ -174,7 +173,6 @@ def _begin(file: Path, made_with: Mapping[str, object]) -> list[Row]:
         file.write_text(json.dumps(first, ensure_ascii=False) + "\n", encoding="utf-8")
         return []
     content = file.read_bytes()
-    os.truncate(file, content.rfind(b"\n") + 1)
     try:
         before, *rows = [from_json(line) for line in content[: content.rfind(b"\n") + 1].split(b"\n") if line]
         if not all({"id", "kind", "error"} <= set(row) for row in rows):
@@ -183,4 +181,5 @@ def _begin(file: Path, made_with: Mapping[str, object]) -> list[Row]:
         raise InputError(f"{file} holds no rows of `rag eval calibrate` ({error}); choose another --rows.") from error
     if before != first:
         raise InputError(f"{file} was begun with another model, data or setting; choose another --rows.")
+    os.truncate(file, content.rfind(b"\n") + 1)  # only now is it known to be ours
     return list(rows)
