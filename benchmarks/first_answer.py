@@ -50,7 +50,15 @@ def run() -> None:
 
         assistant = load_assistant(load_settings({"home": folder, "collection": "examples"}))
         assistant.ask(questions[0])
-        timings = [assistant.ask(question).timings for question in questions]
+        timings, judged, supported = [], [], []
+        for question in questions:
+            began = time.perf_counter()
+            answer = assistant.ask(question)
+            judged.append(time.perf_counter() - began - answer.timings.total)
+            began = time.perf_counter()
+            if assistant.support(answer):
+                supported.append(time.perf_counter() - began)
+            timings.append(answer.timings)
 
     print(f"environment on disk, MB          {folder_mb(Path(sysconfig.get_paths()['purelib'])):8.0f}")
     print(f"prepared language model, MB      {folder_mb(default_home() / 'models'):8.0f}")
@@ -59,6 +67,8 @@ def run() -> None:
     print(f"peak memory of these, GB         {peak:6.2f}")
     print(f"warm, question to first token, s {spread([t.first_token or 0 for t in timings])}")
     print(f"warm, question to the end, s     {spread([t.total for t in timings])}")
+    print(f"then to lift and confidence, s   {spread(judged)}")
+    print(f"then to the supporting sentence  {spread(supported)}")
 
 
 if __name__ == "__main__":
