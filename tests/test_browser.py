@@ -79,7 +79,7 @@ def test_ask_and_look_behind_a_token(server, width):
         box = card.bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
-        page.get_by_text("is called The Caulker's Rest and is run by").wait_for()
+        page.locator("mark", has_text="is called The Caulker's Rest and is run by").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         browser.close()
     assert outside == []
