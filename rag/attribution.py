@@ -73,20 +73,19 @@ def support(
     template: Template,
     generator: LocalGenerator,
     cancelled: threading.Event | None = None,
-    advance: Progress = lambda done, total, what: None,
 ) -> tuple[Citation, ...] | None:
     """The citations for less: a passage's value is what it gives alone, v(i) - v(none). Else as `attribute`."""
     check(answer, template, generator)
     passages = answer.prompt.passages
     masks = [*(1 << i for i in range(len(passages))), 0]
     rows = [row(answer, members(passages, mask), template, generator) for mask in masks]
-    scored = score_all(generator, rows, cancelled, advance, "passages")
+    scored = score_all(generator, rows, cancelled)
     if scored is None:
         return None
     worth = {mask: one.logprobs.astype(np.float64) for mask, one in zip(masks, scored, strict=True)}
     values = np.array([worth[1 << i] - worth[0] for i in range(len(passages))])
     floor = NOISE_FLOOR[generator.model.precision]
-    cited = _cite(answer, template, generator, values, worth, floor, cancelled, advance)
+    cited = _cite(answer, template, generator, values, worth, floor, cancelled)
     return cited and cited[0]
 
 
@@ -151,7 +150,7 @@ def _cite(
     worth: Mapping[int, Values],
     floor: float,
     cancelled: threading.Event | None,
-    advance: Progress,
+    advance: Progress = lambda done, total, what: None,
 ) -> tuple[tuple[Citation, ...], int] | None:
     """The citations and how many tokens were read for them: each sentence of each leading passage is left out."""
     passages = answer.prompt.passages
