@@ -14,7 +14,8 @@ FILES = sorted(p for package in ("rag", "ingest", "ui") for p in (ROOT / package
 OWNERS = {
     "faiss": {"rag/index/vectors.py"},
     "tantivy": {"rag/index/lexical.py"},
-    "sqlite3": {"rag/index/database.py"},
+    "sqlite3": {"rag/index/database.py", "ui/store.py"},
+    "pydantic": {"ui/store.py"},
     "sentence_transformers": {"rag/embedding.py", "rag/reranking.py"},
     "rapidfuzz": {"rag/near_copies.py"},
     "ir_measures": {"rag/evaluation/retrieval.py"},

@@ -1,70 +1,104 @@
-"""Loaded models and open collections, shared by all sessions; one question at a time reaches them."""
+"""Loaded models and open collections, shared by all sessions, and the worker whose thread alone may use them."""
 
 import threading
-from dataclasses import dataclass, field, replace
-
-import streamlit as st
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, lru_cache
+from pathlib import Path
 
 from rag.assistant import (
     Assistant,
+    language_model_folder,
     load_calibration,
     load_embedder,
-    load_language_model,
     load_reranker,
     load_template,
     model_name,
     open_collection,
 )
-from rag.embedding import Embedder
+from rag.embedding import Embedder, choose_device
+from rag.errors import RagError
 from rag.generation import LocalGenerator
+from rag.language_model import LanguageModel
 from rag.retrieval import Reranker
 from rag.settings import Settings, load_settings
+from ui.worker import Worker
+
+LOADING = "loading"  # what a job yields before models are loaded
+_OPEN = 8  # collections with their templates that stay open
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
-    """The loaded models, and the lock that whoever uses them must hold."""
-
-    embedder: Embedder
-    generator: LocalGenerator
-    reranker: Reranker | None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-@st.cache_resource(show_spinner="Loading the models ...")
-def models() -> Models:
-    """The models that the settings name, loaded once for all sessions and collections. Raises `ModelError`."""
-    generator = load_language_model(settings())
-    return Models(load_embedder(settings()), generator, load_reranker(settings(), generator))
-
-
-@st.cache_resource(show_spinner=False, max_entries=8)
-def assistant(collection: str) -> Assistant:
-    """The assistant for a collection. Ask it with the lock of `models` held. Raises `RagError`."""
-    chosen = replace(settings(), collection=collection)
-    index = open_collection(chosen)
-    loaded = models()
-    template = load_template(chosen, loaded.generator)
-    return Assistant(
-        index,
-        loaded.embedder,
-        loaded.generator,
-        model_name(chosen),
-        template,
-        loaded.reranker,
-        chosen.join,
-        load_calibration(chosen, template),
-    )
-
-
-@st.cache_resource(show_spinner=False)
+@cache
 def settings() -> Settings:
     """The settings that the server was started with. Raises `SettingsError`."""
     return load_settings()
 
 
+@cache
+def worker() -> Worker:
+    """The worker of this server; its first job loads the models, so that the first question need not wait for them."""
+    started = Worker()
+    started.submit(_warm_up)
+    return started
+
+
+def _warm_up(cancelled: threading.Event) -> Iterator[object]:
+    try:
+        embedder()
+        generator(language_model_folder(settings()))
+    except RagError as error:  # said again to whoever asks
+        yield error
+
+
+# What follows is for jobs of the worker.
+
+
+@cache
+def embedder() -> Embedder:
+    """The embedder of the settings. Raises `ModelError`."""
+    return load_embedder(settings())
+
+
+@lru_cache(maxsize=2)  # as it came, and with its adapter
+def generator(folder: Path) -> LocalGenerator:
+    """The language model in a folder, on the device of the settings. Raises `ModelError`."""
+    chosen = settings()
+    return LocalGenerator(LanguageModel(folder, choose_device(chosen.device), chosen.language_model_precision))
+
+
+@cache
+def reranker() -> Reranker | None:
+    """What the settings order passages with. Raises `ModelError`."""
+    return load_reranker(settings())
+
+
+def assistant(collection: str, template: str) -> Assistant:
+    """The assistant for a collection as it is now, writing with a template. Raises `RagError`."""
+    known = _assistant(collection, template)
+    if known.index and not (known.index.catalog.is_in_place() and known.index.is_current()):
+        _assistant.cache_clear()  # it was deleted, replaced or embedded again
+        known = _assistant(collection, template)
+    return known
+
+
+@lru_cache(maxsize=_OPEN)
+def _assistant(collection: str, template: str) -> Assistant:
+    chosen = replace(settings(), collection=collection, template=template)
+    index = open_collection(chosen)
+    loaded = generator(language_model_folder(chosen))
+    form = load_template(chosen, loaded)
+    name, calibration = model_name(chosen), load_calibration(chosen, form)
+    return Assistant(index, embedder(), loaded, name, form, reranker(), chosen.join, calibration)
+
+
 def collections() -> list[str]:
     """The names of all collections, the settings' own first."""
     chosen = settings()
-    found = {file.parent.name for file in chosen.collection_dir.parent.glob("*/catalog.sqlite")}
+    found = {file.parent.name for file in chosen.collection_dir.parent.glob("[!.]*/catalog.sqlite")}
     return sorted(found, key=lambda name: (name != chosen.collection, name))
+
+
+def clear() -> None:
+    """Forget the settings, and the collections that are open; the models stay."""
+    settings.cache_clear()
+    _assistant.cache_clear()

@@ -111,6 +111,10 @@ class LocalIndex:
         """Whether the vectors are those of this embedder, whatever it is called."""
         return is_same_embedder(self.catalog, identity)
 
+    def is_current(self) -> bool:
+        """Whether the vectors are still those of the embedder that it was opened with."""
+        return self.catalog.embedder() == self._identity
+
     def finish_next(self, identity: dict[str, str | int]) -> None:
         """Let another embedder's passages answer from now on; see `next_embedder`. For the writer."""
         next_embedder.swap_in(self.catalog, identity)
@@ -212,7 +216,7 @@ class LocalIndex:
             raise CollectionError(f"Collection {self.folder.name!r} was deleted or replaced; open it again.")
 
     def _check_embedder(self) -> None:
-        if self.catalog.embedder() != self._identity:
+        if not self.is_current():
             raise ModelError(
                 f"Collection {self.folder.name!r} was embedded again with {self.catalog.meta('embedder_name')}; "
                 f"choose that embedder (--embedder) and open it again."

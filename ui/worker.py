@@ -1,0 +1,129 @@
+"""Worker: one thread that does one job after the other, for all who share the models. Knows neither models nor pages.
+
+    submit -> a place in the queue -> at work: events -> done, failed, or cancelled
+
+A job is a generator: what it yields reaches whoever follows its ticket. Who stops following gives the place back.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from rag.errors import RagError
+
+Job = Callable[[threading.Event], Iterator[object]]  # told by an event to end
+
+
+class BusyError(RagError):
+    """Too many wait, or one waited too long; try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many jobs are done before this one."""
+
+    ahead: int
+
+
+class Ticket:
+    """A job's place, and what comes of it. One thread follows it."""
+
+    def __init__(self, worker: "Worker", job: Job) -> None:
+        """Made by `Worker.submit`."""
+        self._worker = worker
+        self.job = job
+        self.cancelled = threading.Event()
+        self.out: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
+
+    def follow(self, tick: float = 0.25) -> Iterator[object]:
+        """What the job yields; `Waiting` every `tick` seconds before, None while it is silent.
+
+        Raises what the job raises, and `BusyError` where it waited longer than the worker's `patience`. When the caller
+        ends early, the job is cancelled.
+        """
+        began = time.monotonic()
+        try:
+            while True:
+                with suppress(queue.Empty):
+                    kind, value = self.out.get(timeout=tick)
+                    if kind == "raised" and isinstance(value, BaseException):
+                        raise value
+                    if kind == "ended":
+                        return
+                    yield value
+                    continue
+                ahead = self._worker.ahead_of(self)
+                if ahead is not None and time.monotonic() - began > self._worker.patience:
+                    raise BusyError("The model was busy for too long; ask again in a moment.")
+                yield None if ahead is None else Waiting(ahead)
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Give the place back, or end the job soon; of a job that has ended it changes nothing."""
+        self.cancelled.set()
+        self._worker.forget(self)
+
+
+class Worker:
+    """One thread with a bounded queue before it."""
+
+    def __init__(self, places: int = 16, patience: float = 300.0, limit: float = 600.0) -> None:
+        """At most `places` jobs wait, each for `patience` seconds; one that works longer than `limit` is cancelled."""
+        self.patience = patience
+        self._places = places
+        self._limit = limit
+        self._waiting: deque[Ticket] = deque()
+        self._news = threading.Condition()
+        threading.Thread(target=self._work, name="openbook-worker", daemon=True).start()
+
+    def submit(self, job: Job) -> Ticket:
+        """Queue a job. Raises `BusyError` where no place is free."""
+        with self._news:
+            if len(self._waiting) >= self._places:
+                raise BusyError(f"{self._places} questions wait already; ask again in a moment.")
+            ticket = Ticket(self, job)
+            self._waiting.append(ticket)
+            self._news.notify()
+            return ticket
+
+    def ahead_of(self, ticket: Ticket) -> int | None:
+        """How many jobs come first, the one at work included; None for one that waits no longer."""
+        with self._news:
+            return self._waiting.index(ticket) + 1 if ticket in self._waiting else None
+
+    def forget(self, ticket: Ticket) -> None:
+        """Take a job out of the queue."""
+        with self._news, suppress(ValueError):
+            self._waiting.remove(ticket)
+
+    def _work(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._waiting)
+                ticket = self._waiting.popleft()
+            with _ended_after(self._limit, ticket.cancelled):
+                self._do(ticket)
+
+    def _do(self, ticket: Ticket) -> None:
+        try:
+            for event in ticket.job(ticket.cancelled):
+                ticket.out.put(("event", event))
+            ticket.out.put(("ended", None))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is followed; the next job must be done
+            ticket.out.put(("raised", error))
+
+
+@contextmanager
+def _ended_after(seconds: float, cancelled: threading.Event) -> Iterator[None]:
+    timer = threading.Timer(seconds, cancelled.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
