@@ -1,7 +1,7 @@
 """Loaded models and open collections, shared by all sessions, and the worker whose thread alone may use them."""
 
 import threading
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -22,9 +22,8 @@ from rag.generation import LocalGenerator
 from rag.language_model import LanguageModel
 from rag.retrieval import Reranker
 from rag.settings import Settings, load_settings
-from ui.worker import Worker
+from ui.worker import Tell, Worker
 
-LOADING = "loading"  # what a job yields before models are loaded
 _OPEN = 8  # collections with their templates that stay open
 
 
@@ -42,12 +41,10 @@ def worker() -> Worker:
     return started
 
 
-def _warm_up(cancelled: threading.Event) -> Iterator[object]:
-    try:
+def _warm_up(cancelled: threading.Event, tell: Tell) -> None:
+    with suppress(RagError):  # said to whoever asks
         embedder()
         generator(language_model_folder(settings()))
-    except RagError as error:  # said again to whoever asks
-        yield error
 
 
 # What follows is for jobs of the worker.

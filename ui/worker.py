@@ -2,7 +2,7 @@
 
     submit -> a place in the queue -> at work: events -> done, failed, or cancelled
 
-A job is a generator: what it yields reaches whoever follows its ticket. Who stops following gives the place back.
+What a job tells reaches whoever follows its ticket. Who stops following gives the place back.
 """
 
 import queue
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from rag.errors import RagError
 
-Job = Callable[[threading.Event], Iterator[object]]  # told by an event to end
+Tell = Callable[[object], None]
+Job = Callable[[threading.Event, Tell], None]  # the event says that it shall end
 
 
 class BusyError(RagError):
@@ -40,7 +41,7 @@ class Ticket:
         self.out: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
 
     def follow(self, tick: float = 0.25) -> Iterator[object]:
-        """What the job yields; `Waiting` every `tick` seconds before, None while it is silent.
+        """What the job tells; `Waiting` every `tick` seconds before, None while it is silent.
 
         Raises what the job raises, and `BusyError` where it waited longer than the worker's `patience`. When the caller
         ends early, the job is cancelled.
@@ -111,8 +112,7 @@ class Worker:
 
     def _do(self, ticket: Ticket) -> None:
         try:
-            for event in ticket.job(ticket.cancelled):
-                ticket.out.put(("event", event))
+            ticket.job(ticket.cancelled, lambda event: ticket.out.put(("event", event)))
             ticket.out.put(("ended", None))
         except BaseException as error:  # noqa: BLE001 - raised again where it is followed; the next job must be done
             ticket.out.put(("raised", error))
