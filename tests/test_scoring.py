@@ -80,7 +80,7 @@ def test_continuations_of_a_long_prompt_cost_one_reading(tiny, kind):
         assert np.allclose(one, other, atol=1e-4)
     assert model.count == len(rows) * 3, "the prompt's last token stands before each row's first"
     with pytest.raises(PromptError, match="cannot be scored"):
-        generator.continuations(prompt * 9, rows)
+        generator.continuations([1] * model.context_window, rows)
 
 
 def test_what_prompts_share_is_read_once(tiny):
