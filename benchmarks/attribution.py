@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.reading import DEPTH, sample
-from rag.assistant import Assistant, load_embedder, load_language_model, load_template, model_name
+from rag.assistant import Assistant, load_embedder, load_language_model, load_template, model_name, reads_each
 from rag.attribution import attribute, coalitions, members
 from rag.contrast import noise, row, score_all
 from rag.evaluation.collection import make_collection
@@ -157,7 +157,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         names = {f"{n}": text for n, text in enumerate(texts)}
         index = make_collection(Path(place) / "rows", names, embedder, identity=identity)
-        reader = Assistant(index, embedder, generator, model_name(settings), load_template(settings, generator))
+        template, each = load_template(settings, generator), reads_each(settings)
+        reader = Assistant(index, embedder, generator, model_name(settings), template, read_each=each)
         writer = Assistant(index, embedder, other, model_name(citing), load_template(citing, other))
         print(f"{reader.language_model} on {generator.model.device}, template {reader.template.name}", flush=True)
         for question in sample([q for q in questions if q.answerable], options.limit):

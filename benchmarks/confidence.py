@@ -20,6 +20,7 @@ from rag.assistant import (
     load_language_model,
     load_template,
     model_name,
+    reads_each,
 )
 from rag.evaluation.calibration import measure
 from rag.evaluation.collection import make_collection
@@ -88,7 +89,9 @@ def main() -> None:
         data = read_questions(path)
         with tempfile.TemporaryDirectory() as place:
             index = make_collection(Path(place) / "own", own_passages(data), embedder, identity=identity)
-            assistant = Assistant(index, embedder, generator, model_name(settings), template)
+            assistant = Assistant(
+                index, embedder, generator, model_name(settings), template, read_each=reads_each(settings)
+            )
             rows = label_all(
                 assistant,
                 to_ask(data, options.limit),

@@ -27,6 +27,7 @@ from rag.assistant import (
     load_template,
     model_name,
     open_collection,
+    reads_each,
 )
 from rag.evaluation.collection import make_collection
 from rag.evaluation.datasets import Question, QuestionSet, read_questions
@@ -95,12 +96,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--adapter", default="auto", help="auto, none or an adapter's folder")
     parser.add_argument("--confidence", default="auto", help="auto, none, or what `rag eval calibrate` made")
+    parser.add_argument("--read-each", action=argparse.BooleanOptionalAction, help="each passage by itself too")
     parser.add_argument("--limit", type=int, help="so many questions of each set")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     options = parser.parse_args()
 
-    settings = load_settings({"adapter": options.adapter, "confidence": options.confidence})
+    settings = load_settings(
+        {"adapter": options.adapter, "confidence": options.confidence, "read_each": options.read_each}
+    )
     embedder, generator = load_embedder(settings), load_language_model(settings)
     template, name = load_template(settings, generator), model_name(settings)
     calibration = load_calibration(settings, template)
@@ -136,7 +140,8 @@ def main() -> None:
         print(f"| questions | n | {' | '.join(METRICS.values())} | errors |\n|{'---|' * (len(METRICS) + 3)}")
         for which in options.sets:
             index = open_collection(here) if which == "examples" else own
-            assistant = Assistant(index, embedder, generator, name, template, calibration=calibration)
+            each = reads_each(settings)
+            assistant = Assistant(index, embedder, generator, name, template, calibration=calibration, read_each=each)
             if questions := sets[which]():
                 data = question_set(which, questions, squad.passages if which == "retrieved" else None)
                 run = options.out / which

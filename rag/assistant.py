@@ -5,7 +5,6 @@
 Every way in (command line, web page, evaluation) asks here and nowhere else.
 """
 
-import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -27,11 +26,12 @@ from rag.models import embedder_identity, resolve_cross_encoder, resolve_embedde
 from rag.prompting import build_prompt
 from rag.reasons import DOUBTED
 from rag.reranking import cross_encoder, question_likelihood
+from rag.rereading import may_not_decline, reread
 from rag.retrieval import EVERYTHING, Reranker, check_question, retrieve
 from rag.schema import Answer, Filter, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep, Turn
 from rag.settings import Settings
 from rag.template_files import read_own
-from rag.templates import REFUSAL, Template, choose_template, with_examples
+from rag.templates import Template, choose_template, is_refusal, with_examples
 
 Event = Prompt | TokenStep | Answer
 NOTHING_FOUND = "no passage of the collection matches the question"
@@ -56,11 +56,13 @@ class Assistant:
         reranker: Reranker | None = None,
         join: bool = False,
         calibration: Calibration | None = None,
+        read_each: bool = False,
     ) -> None:
         """Put loaded parts together. `template` is one of `choose_template`, or the name of one.
 
         `reranker` and `join` are for `retrieve`. Without an index and an embedder passages must be given. The
-        `calibration` must have been fitted for these parts; without one answers have no confidence.
+        `calibration` must have been fitted for these parts; without one answers have no confidence. `read_each` lets
+        greedy answers be chosen among those that each passage gives by itself.
         """
         self.index = index
         self.embedder = embedder
@@ -69,6 +71,7 @@ class Assistant:
         self.reranker = reranker
         self.join = join
         self.calibration = calibration
+        self.read_each = read_each
         if isinstance(template, str):
             own, _ = read_own(template, None)
             template = choose_template(template, generator.model.chat_frame(), prefers_chat(language_model), own)
@@ -179,25 +182,48 @@ class Assistant:
         With a calibration, whether to decline is for the confidence, not for the model's manners: a refusal gives way
         to the best other answer where that is sure enough; else it tells how sure that was.
         """
-        judged = judge(answer, self.template, self.generator, self.calibration)
-        if self.calibration is None or answer.abstained != SAID_SO or answer.finish_reason == "cancelled":
-            return judged
-        best = judge(self.instead(answer, cancelled), self.template, self.generator, self.calibration)
+        refused = answer.abstained == SAID_SO
+        asked = answer.finish_reason not in (None, "cancelled")
+        if not asked or (refused and self.calibration is None):
+            return judge(answer, self.template, self.generator, self.calibration)
+        best = judge(self.best(answer, cancelled), self.template, self.generator, self.calibration)
+        if not refused:
+            return best
         if best.abstained or best.confidence is None:
-            return replace(judged, confidence=best.confidence, timings=best.timings)
+            declined = judge(answer, self.template, self.generator, self.calibration)
+            return replace(declined, confidence=best.confidence, timings=best.timings)
         return replace(best, advice="warn", reason=best.reason or DOUBTED)
 
-    def instead(self, refusal: Answer, cancelled: threading.Event | None = None) -> Answer:
-        """What the model answers where it may not decline, not judged: its refusal's first token is banned throughout.
+    def best(self, answer: Answer, cancelled: threading.Event | None = None) -> Answer:
+        """The best answer that is no refusal, not judged: read from each passage alone too, where that is wanted.
 
-        Without beams, which take no ban. A refusal still, where it finds other words for it.
+        A refusal still, where nothing else was found.
         """
-        began, first = time.perf_counter(), refusal.steps[0].token_id
-        bias = dict(refusal.params.logit_bias) | {first: -math.inf}
-        params = replace(refusal.params, beams=1, length_penalty=1.0, logit_bias=tuple(bias.items()))
+        params = answer.params
+        if self.read_each and answer.prompt.passages and params.temperature == 0 and params.beams == 1:
+            return self._reread(answer, cancelled)
+        return self._instead(answer, cancelled) if answer.abstained == SAID_SO else answer
+
+    def _reread(self, answer: Answer, cancelled: threading.Event | None) -> Answer:
+        began = time.perf_counter()
+        found = reread(answer, self.template, self.generator, cancelled)
+        if found is None:
+            return answer
+        best, alone = found
+        if best.text != answer.text:
+            steps = self.generator.from_prefix(answer.prompt.token_ids, (), best.token_ids, answer.params)
+            rewritten = self.answer(answer.prompt, list(steps), answer.params, answer.timings)
+            answer = replace(rewritten, at_first=answer.text)
+        total = answer.timings.total + time.perf_counter() - began
+        return replace(answer, alone=alone, timings=replace(answer.timings, total=total))
+
+    def _instead(self, refusal: Answer, cancelled: threading.Event | None) -> Answer:
+        """What the model answers where it may not decline; a refusal still, where it finds other words for it."""
+        began = time.perf_counter()
+        params = may_not_decline(refusal.params, self.template, self.generator)
         steps = list(self.generator.stream(refusal.prompt.token_ids, params, cancelled))
         timings = replace(refusal.timings, total=refusal.timings.total + time.perf_counter() - began)
-        return self.answer(refusal.prompt, steps, params, timings)
+        return replace(self.answer(refusal.prompt, steps, params, timings), at_first=refusal.text)
 
     def support(self, answer: Answer, cancelled: threading.Event | None = None) -> tuple[Citation, ...]:
         """The sentences of passages that an answer of this assistant leans on; none of one that declines."""
@@ -216,7 +242,7 @@ class Assistant:
             return FOREIGN
         if not self.can_answer(prompt):
             return NOTHING_FOUND
-        return SAID_SO if text.lower().startswith(REFUSAL.rstrip(".").lower()) else None
+        return SAID_SO if is_refusal(text) else None
 
 
 def prefers_chat(language_model: str) -> bool:
@@ -232,7 +258,17 @@ def load_assistant(settings: Settings) -> Assistant:
     reranker = load_reranker(settings, generator)
     template = load_template(settings, generator)
     calibration = load_calibration(settings, template)
-    return Assistant(index, embedder, generator, model_name(settings), template, reranker, settings.join, calibration)
+    return Assistant(
+        index,
+        embedder,
+        generator,
+        model_name(settings),
+        template,
+        reranker,
+        settings.join,
+        calibration,
+        reads_each(settings),
+    )
 
 
 def load_template(settings: Settings, generator: LocalGenerator) -> Template:
@@ -265,7 +301,8 @@ def calibrated_for(settings: Settings, template: Template) -> dict[str, str]:
     else:
         weights = weights_identity(language_model_folder(settings))
     embedder = embedder_identity(settings.embedder, resolve_embedder(settings.embedder, settings.models_dir))
-    return identity(weights, settings.language_model_precision, template, str(embedder["weights_sha256"]))
+    reading = "each passage" if reads_each(settings) else "together"
+    return identity(weights, settings.language_model_precision, template, str(embedder["weights_sha256"]), reading)
 
 
 def reading_adapter(settings: Settings) -> Path | None:
@@ -282,6 +319,11 @@ def reading_adapter(settings: Settings) -> Path | None:
     else:
         return None
     return folder if settings.template in ("auto", read_record(folder)["template"]) else None
+
+
+def reads_each(settings: Settings) -> bool:
+    """Whether each passage is read by itself too: measured to help with an adapter for short answers."""
+    return settings.read_each and reading_adapter(settings) is not None
 
 
 def model_name(settings: Settings) -> str:

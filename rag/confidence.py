@@ -27,6 +27,9 @@ FEATURES = {
     "margin": "least distance of a token to the best other one, in nats; negative where it was not the best",
     "lift": "by how much the documents raised its log-probability",
     "refusal": "log-probability of the refusal sentence minus the answer's",
+    "alone": "the answer's minus the refusal's in the passage where that is highest when each is read by itself",
+    "alone_second": "and in the one where it is second",
+    "reread": "1 where another answer was written first",
     "quoted": "1 where its words stand in a passage that was read",
     "agreement": "share of the passages read in which they stand",
     "first": "1 where they stand in the best passage",
@@ -75,14 +78,15 @@ class Calibration:
         return "warn" if confidence >= self.decline_below else "decline"
 
 
-def identity(language_model: str, precision: str, template: Template, embedder: str) -> dict[str, str]:
-    """What a confidence is fitted for: fingerprints of the weights, and the form of prompt."""
+def identity(language_model: str, precision: str, template: Template, embedder: str, reading: str) -> dict[str, str]:
+    """What a confidence is fitted for: fingerprints of the weights, the form of prompt, and how passages are read."""
     form = json.dumps(asdict(template), sort_keys=True)
     return {
         "language_model": language_model,
         "precision": precision,
         "template": f"{template.name} {hashlib.sha256(form.encode()).hexdigest()[:16]}",
         "embedder": embedder,
+        "reading": reading,
     }
 
 
@@ -143,6 +147,7 @@ def features(answer: Answer, refusal: float | None = None) -> Features:
     texts = [p.passage.text[: p.read] for p in passages]
     quoting = [stands(answer.text, text) for text in texts]
     dense = sorted((p.dense for p in passages if p.dense is not None), reverse=True)
+    alone = sorted(map(_bounded, answer.alone or ()), reverse=True)
     lexical = [p.lexical for p in passages if p.lexical is not None]
     found = {
         "logprob_sum": _bounded(sum(logprobs)),
@@ -152,6 +157,9 @@ def features(answer: Answer, refusal: float | None = None) -> Features:
         "margin": min((m for step in steps if (m := _margin(step)) is not None), default=None),
         "lift": None if answer.contrast is None else _bounded(answer.contrast.total),
         "refusal": None if refusal is None else _bounded(refusal - sum(logprobs)),
+        "alone": alone[0] if alone else None,
+        "alone_second": alone[1] if len(alone) > 1 else None,
+        "reread": None if answer.alone is None else float(answer.at_first is not None),
         "quoted": float(any(quoting)) if passages else None,
         "agreement": sum(quoting) / len(passages) if passages else None,
         "first": float(any(q and p.rank == 1 for q, p in zip(quoting, passages, strict=True))) if passages else None,

@@ -19,7 +19,7 @@ from rag.prompting import build_prompt
 from rag.schema import Answer, Contrast, RetrievedPassage
 from rag.scoring import Scored
 from rag.stopping import sentences
-from rag.templates import REFUSAL, Template, closed_book
+from rag.templates import REFUSAL, Template, as_answer, closed_book
 
 # Nats a token below which a difference means nothing, by the model's precision; `noise` measures it, docs/evidence.md
 # has the figures. "other" is 16 bits on an accelerator: not measured, but the step between two logits of 16 to 32.
@@ -40,10 +40,9 @@ def contrast(answer: Answer, template: Template, generator: LocalGenerator) -> C
     return contrast_of(answer, [step.logprob for step in answer.steps], without, closed, floor)
 
 
-def refusal_logprob(answer: Answer, template: Template, generator: LocalGenerator) -> float:
-    """Log-probability of the refusal sentence in an answer's place, in nats. Raises `PromptError` for want of room."""
-    blank = "" if template.chat else " "  # in plain form one stands before an answer
-    (refusal,) = generator.choose(answer.prompt.token_ids, [blank + REFUSAL])
+def refusal_logprob(prompt_ids: Sequence[int], template: Template, generator: LocalGenerator) -> float:
+    """Log-probability of the refusal sentence as the answer to a prompt. Raises `PromptError` for want of room."""
+    (refusal,) = generator.choose(prompt_ids, [as_answer(REFUSAL, template)])
     return refusal.logprob
 
 

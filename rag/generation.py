@@ -71,14 +71,14 @@ class LocalGenerator:
         self,
         prompt_ids: Sequence[int],
         kept: Sequence[TokenStep],
-        forced: int,
+        forced: Sequence[int],
         params: SamplingParams,
         cancelled: threading.Event | None = None,
     ) -> Iterator[TokenStep]:
-        """Branch: keep the first tokens of an answer, force another one, and go on from there.
+        """Branch: keep the first tokens of an answer, force other ones, and go on from there.
 
-        Yields the kept steps, the forced one and those after it, each drawn with the random number of its place. What
-        is kept is not computed again while it is remembered. Raises `PromptError`, `GenerationError`.
+        Yields the kept steps, the forced ones and those after them, each drawn with the random number of its place.
+        What is kept is not computed again while it is remembered. Raises `PromptError`, `GenerationError`.
         """
         answer = self._answer(0, prompt_ids, params)
         yield from answer.begin_with(kept, forced)
@@ -111,6 +111,10 @@ class LocalGenerator:
     def score(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[npt.NDArray[np.float32]]:
         """Raw log-probabilities (n,) of given tokens after a prompt, for each row, in nats. Raises `PromptError`."""
         return scoring.score(self.model, rows, self._prefixes)
+
+    def continuations(self, prompt_ids: Sequence[int], rows: Sequence[Sequence[int]]) -> list[npt.NDArray[np.float32]]:
+        """As `score`, for short rows of tokens after one prompt, in one pass. Raises `PromptError`."""
+        return scoring.continuations(self.model, prompt_ids, rows, self._prefixes)
 
     def score_each(self, rows: scoring.Rows, cancelled: threading.Event | None = None) -> Iterator[scoring.Scored]:
         """As `score`, with ranks, each row as soon as it is read; what was read of the first row before comes first.
@@ -207,12 +211,11 @@ class LocalGenerator:
         return self.drafts and len(answers) == 1
 
     def _leave(self, cache: KVCache, row: int, answer: Writing, kept: int, drafted: int, last: bool) -> None:
-        """Free an answer's row. What the last one has read is kept for the next request."""
-        if not last:
-            cache.drop(row)
-            return
+        """Free an answer's row. What it has read is kept for the next request."""
         cache.crop(row, len(cache.tokens[row]) - drafted + kept)
         self._prefixes.put(cache.only(row))
+        if not last:
+            cache.drop(row)
 
     def _read_prompt(
         self, cache: KVCache, row: int, token_ids: Sequence[int], cancelled: threading.Event | None

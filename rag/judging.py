@@ -28,7 +28,7 @@ def judge(answer: Answer, template: Template, generator: LocalGenerator, calibra
     refusal = None
     try:
         answer = replace(answer, contrast=contrast(answer, template, generator))
-        refusal = refusal_logprob(answer, template, generator) if calibration else None
+        refusal = refusal_logprob(answer.prompt.token_ids, template, generator) if calibration else None
     except PromptError:  # the context window leaves no room to ask
         pass
     if calibration is None or refusal is None:

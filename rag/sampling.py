@@ -2,7 +2,8 @@
 
 Each takes and returns float32 logits of shape (V,) on the CPU, leaves its argument as it is, and makes what it removes
 minus infinity. They are applied in the order of transformers' processors: logit bias, repetition penalty, no-repeat
-n-gram, minimum of new tokens, temperature, top-k, top-p, min-p, typical. A control that is off costs nothing.
+n-gram, minimum of new tokens, what may not come first, temperature, top-k, top-p, min-p, typical. A control that is
+off costs nothing.
 
 Knows ids only, neither text nor the model. Sorting is numpy's: 49,152 values take 0.1 ms, in torch 3 ms.
 """
@@ -138,7 +139,7 @@ def draw(logprobs: Tensor, generator: torch.Generator) -> int:
 def _without_repeats(
     logits: Tensor, params: SamplingParams, generated: Sequence[int], prompt: Sequence[int], end_tokens: frozenset[int]
 ) -> Tensor:
-    """The controls that look at single tokens: bias, repetition penalty, no-repeat n-gram, minimum of new tokens."""
+    """The controls that look at single tokens: bias, repetitions, minimum of new tokens, what may not come first."""
     history = [*prompt, *generated] if params.penalties_read_prompt else generated
     if params.logit_bias:
         logits = add_bias(logits, params.logit_bias)
@@ -148,6 +149,8 @@ def _without_repeats(
         logits = ban_repeated_ngrams(logits, history, params.no_repeat_ngram)
     if len(generated) < params.min_new_tokens:
         logits = ban(logits, end_tokens)
+    if params.begin_suppress_tokens and not generated:
+        logits = ban(logits, params.begin_suppress_tokens)
     return logits
 
 
@@ -161,8 +164,8 @@ def _check(highest: float, logits: Tensor) -> None:
         return
     if math.isfinite(float(logits.max())):
         raise GenerationError(
-            "The controls leave no token to draw; relax logit_bias, repetition_penalty, no_repeat_ngram "
-            "or min_new_tokens."
+            "The controls leave no token to draw; relax logit_bias, repetition_penalty, no_repeat_ngram, "
+            "min_new_tokens or begin_suppress_tokens."
         )
     raise GenerationError(
         f"The language model's highest logit is {highest:g}, not a number to go on with; check the model with "

@@ -1,7 +1,7 @@
 """The domain types: what travels between the stages. Standard library only; all of them are frozen."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -139,6 +139,7 @@ class SamplingParams:
     no_repeat_ngram: int = 0  # length of what may not come twice; 0 lets everything
     penalties_read_prompt: bool = False  # these two count the prompt's tokens too; they punish quoting passages then
     logit_bias: tuple[tuple[int, float], ...] = ()  # (token id, what is added to its logit); minus infinity bans it
+    begin_suppress_tokens: tuple[int, ...] = ()  # ids that an answer may not begin with
     beams: int = 1  # above 1 a beam search writes the answer: nothing is drawn, and no other control counts
     length_penalty: float = 1.0  # of the beam search: above 0 prefers long answers
     seed: int | None = None  # None draws one; the answer records it
@@ -162,6 +163,7 @@ class SamplingParams:
                 token_id >= 0 and value < float("inf") for token_id, value in self.logit_bias
             ),
             "logit_bias must name a token only once": len(dict(self.logit_bias)) == len(self.logit_bias),
+            "begin_suppress_tokens must be token ids from 0": all(i >= 0 for i in self.begin_suppress_tokens),
             "beams must be at least 1": self.beams >= 1,
             "length_penalty must be a number": abs(self.length_penalty) < float("inf"),
             "beams draw nothing and take no other control than stops and max_new_tokens": self.beams == 1
@@ -177,7 +179,7 @@ class SamplingParams:
     def _controls(self) -> bool:
         """Whether anything shapes the distribution that a token is drawn from."""
         shaped = (self.temperature, self.repetition_penalty != 1, self.no_repeat_ngram, self.logit_bias)
-        return any(shaped) or self.min_new_tokens > 0
+        return any(shaped) or self.min_new_tokens > 0 or bool(self.begin_suppress_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,11 @@ class Contrast:
         return sum(self.lift[: self.written])
 
 
+def wrote(steps: Sequence[TokenStep]) -> tuple[TokenStep, ...]:
+    """The steps that wrote an answer's text: without an end token or a stop string behind it."""
+    return tuple(steps[: max((n for n, step in enumerate(steps, start=1) if step.text), default=0)])
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer and everything that made it. `text` is the concatenation of the steps' texts, outer blanks removed."""
@@ -271,6 +278,8 @@ class Answer:
     advice: Advice | None = None  # what follows from it
     calibrated_on: str | None = None  # what the confidence was fitted on, in words; None says "uncalibrated"
     reason: str | None = None  # why it failed or was declined, one of `rag.reasons`
+    alone: tuple[float, ...] | None = None  # by passage as they were read: see `rag.rereading`; None where not done
+    at_first: str | None = None  # the text that was written first, where another was found better
 
     @property
     def finish_reason(self) -> FinishReason | None:
@@ -279,8 +288,8 @@ class Answer:
 
     @property
     def written(self) -> tuple[TokenStep, ...]:
-        """The tokens that wrote the text: without an end token or a stop string behind it."""
-        return self.steps[: max((n for n, step in enumerate(self.steps, start=1) if step.text), default=0)]
+        """The tokens that wrote the text."""
+        return wrote(self.steps)
 
     @property
     def logprob(self) -> float:

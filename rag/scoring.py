@@ -93,6 +93,32 @@ def _of(logits: Tensor, token_ids: Sequence[int]) -> tuple[LogProbs, npt.NDArray
     return picked, (logprobs > picked[:, None]).sum(axis=1) + 1
 
 
+def continuations(
+    model: LanguageModel, prompt_ids: Sequence[int], rows: Sequence[Sequence[int]], prefixes: PrefixStore
+) -> list[LogProbs]:
+    """As `score`, for short rows of tokens after one and the same prompt: all of them in one pass of the model.
+
+    Shorter rows are filled up behind their end, where nothing looks.
+    """
+    longest = max(map(len, rows), default=0)
+    if not prompt_ids or len(prompt_ids) + longest > model.context_window:
+        raise PromptError(
+            f"A text of {len(prompt_ids)} and {longest} tokens cannot be scored in a context window of "
+            f"{model.context_window}; it needs at least one token before it, and room."
+        )
+    if not longest:
+        return [np.empty(0, dtype=np.float32) for _ in rows]
+    cache, before = model.new_cache(len(rows)), list(prompt_ids[:-1])
+    prefixes.fill(cache, 0, before)
+    for begin in range(len(cache.tokens[0]), len(before), _CHUNK):
+        model.read([before[begin : begin + _CHUNK]], cache)
+    for row in range(1, len(rows)):
+        cache.take(row, cache, 0, len(before))
+    last = prompt_ids[-1]
+    logits = model.read([[last, *row, *[last] * (longest - len(row))][:longest] for row in rows], cache, keep=longest)
+    return [_of(own[: len(row)], row)[0] for own, row in zip(logits, rows, strict=True)]
+
+
 def choose(
     model: LanguageModel, prompt_ids: Sequence[int], options: Sequence[str], prefixes: PrefixStore
 ) -> list[Choice]:

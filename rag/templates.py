@@ -126,6 +126,16 @@ TEMPLATES = {
 }
 
 
+def as_answer(text: str, template: Template) -> str:
+    """A text as what follows a prompt: in plain form a blank stands before an answer."""
+    return text if template.chat else f" {text}"
+
+
+def is_refusal(text: str) -> bool:
+    """Whether an answer is the refusal sentence, or begins like it."""
+    return text.lower().startswith(REFUSAL.rstrip(".").lower())
+
+
 def split_form(name: str) -> tuple[str, str | None]:
     """`cited:chat` is the template `cited` in the form `chat`; without a form, the second is None."""
     bare, _, form = name.rpartition(":")

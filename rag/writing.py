@@ -53,13 +53,13 @@ class Writing:
         """How many tokens may still come."""
         return self._limit - len(self.written)
 
-    def begin_with(self, kept: Sequence[TokenStep], forced: int) -> list[TokenStep]:
-        """Take over steps of another answer, and the token that comes next; returns what of them can be shown."""
+    def begin_with(self, kept: Sequence[TokenStep], forced: Sequence[int]) -> list[TokenStep]:
+        """Take over steps of another answer, and the tokens that come next; returns what of them can be shown."""
         if len(kept) >= self._limit:
             raise PromptError(
                 f"An answer of {self._limit} tokens cannot branch after {len(kept)}; raise max_new_tokens."
             )
-        self.coming = [forced]
+        self.coming = list(forced)
         torch.rand(len(kept), generator=self._random, dtype=torch.float64)  # the numbers that they were drawn with
         shown: list[TokenStep] = []
         for step in kept:

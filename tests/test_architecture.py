@@ -66,6 +66,7 @@ STAGES = {
     "rag/attribution.py": {f"rag.{name}" for name in ("contrast", "evidence", "generation", "stopping", "templates")},
     "rag/confidence.py": {f"rag.{name}" for name in ("stopping", "templates", "wording")},
     "rag/reasons.py": {f"rag.{name}" for name in ("evidence", "stopping", "wording")},
+    "rag/rereading.py": {f"rag.{name}" for name in ("contrast", "generation", "templates")},
     "rag/judging.py": {f"rag.{name}" for name in ("confidence", "contrast", "generation", "reasons", "templates")},
     "rag/models.py": {"rag.wording"},
     "rag/template_files.py": {"rag.templates"},

@@ -11,7 +11,7 @@ GREEDY_AND_SAMPLED = [SamplingParams(max_new_tokens=30), sampled(30, seed=8, top
 
 
 def branch(generator, prompt, kept, forced, params):
-    return list(generator.from_prefix(prompt, kept, forced, params))
+    return list(generator.from_prefix(prompt, kept, [forced], params))
 
 
 def another(step):

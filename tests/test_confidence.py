@@ -75,6 +75,7 @@ def test_features_say_what_they_are_named_for():
     passage, other = given(["Ann rows at noon.", "Bob sails."])
     read = [replace(passage, dense=0.8, lexical=math.e - 1), replace(other, dense=0.5, lexical=0.0)]
     answer = answer_of([step(" Ann", -0.5, (-2.0, -3.0)), step(" rows", -1.5, (-0.5,)), step("", -9.0)], read)
+    answer = replace(answer, alone=(-7.0, 3.0), at_first="Bob")
     found = features(replace(answer, contrast=lifted(4.0)), refusal=-5.0)
     expected = {
         "logprob_sum": -2.0,
@@ -84,6 +85,9 @@ def test_features_say_what_they_are_named_for():
         "margin": -1.0,
         "lift": 4.0,
         "refusal": -3.0,
+        "alone": 3.0,
+        "alone_second": -7.0,
+        "reread": 1.0,
         "quoted": 1.0,
         "agreement": 0.5,
         "first": 1.0,
@@ -177,12 +181,14 @@ def test_a_file_that_cannot_be_used_is_one_sentence(record, tmp_path, spoil):
 
 def test_who_a_confidence_is_for_is_told_by_weights_precision_template_and_embedder():
     base = {"language_model": "w", "precision": "float32", "template": TEMPLATES["plain"], "embedder": "e"}
+    base["reading"] = "together"
     others = [
         {"language_model": "v"},
         {"precision": "int8"},
         {"template": TEMPLATES["cited"]},
         {"template": replace(TEMPLATES["plain"], text="{passages}\n{question}")},
         {"embedder": "f"},
+        {"reading": "each passage"},
     ]
     assert identity(**base) == identity(**base)
     assert all(identity(**base | other) != identity(**base) for other in others)

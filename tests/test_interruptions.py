@@ -97,7 +97,7 @@ def test_who_was_cancelled_before_the_first_step_reads_nothing(tiny):
     [
         lambda g, ids: list(g.stream(ids, SamplingParams())),
         lambda g, ids: list(g.batch([[1], ids], [SamplingParams()] * 2)),
-        lambda g, ids: list(g.from_prefix(ids, [], 1, SamplingParams())),
+        lambda g, ids: list(g.from_prefix(ids, [], [1], SamplingParams())),
         lambda g, ids: g.beam(ids, 2, 3),
         lambda g, ids: g.score([(ids, [1])]),
         lambda g, ids: g.choose(ids, ["a"]),

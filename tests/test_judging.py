@@ -47,7 +47,7 @@ def test_the_confidence_is_that_of_the_answers_features(generator):
     found = judge(answer, template, generator, replace(SURE, model=model))
     again = LocalGenerator(generator.model, prefix_bytes=0)
     answer = replace(answer, contrast=contrast(answer, template, again))
-    refusal = refusal_logprob(answer, template, again)
+    refusal = refusal_logprob(answer.prompt.token_ids, template, again)
     assert found.confidence == pytest.approx(model.probability(features(answer, refusal)), abs=1e-4)
 
 
@@ -55,7 +55,7 @@ def test_the_refusal_is_scored_in_the_answers_place(generator):
     answer, template = answered(generator, TEXTS[:2])
     tokens = generator.model.encode(f" {REFUSAL}", False)
     (alone,) = generator.score([(answer.prompt.token_ids, tokens)])
-    assert refusal_logprob(answer, template, generator) == pytest.approx(float(alone.sum()), abs=1e-3)
+    assert refusal_logprob(answer.prompt.token_ids, template, generator) == pytest.approx(float(alone.sum()), abs=1e-3)
 
 
 def test_without_a_calibration_nothing_is_claimed(generator):
@@ -109,7 +109,7 @@ class Declining:
         return getattr(self.inner, name)
 
     def stream(self, token_ids, params, cancelled=None):
-        if params.logit_bias:
+        if params.begin_suppress_tokens:
             yield from self.inner.stream(token_ids, params, cancelled)
         else:
             yield replace(step(REFUSAL, -0.1), finish_reason="end_token")

@@ -13,6 +13,7 @@ from transformers import (
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     SequenceBiasLogitsProcessor,
+    SuppressTokensAtBeginLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -102,6 +103,8 @@ def transformers_chain(params, logits, generated, prompt, end_tokens):
     if params.min_new_tokens:
         ends = sorted(end_tokens)
         chain.append(MinNewTokensLengthLogitsProcessor(len(prompt), params.min_new_tokens, ends))
+    if params.begin_suppress_tokens:
+        chain.append(SuppressTokensAtBeginLogitsProcessor(list(params.begin_suppress_tokens), len(prompt)))
     chain.append(TemperatureLogitsWarper(params.temperature))
     if params.top_k:
         chain.append(TopKLogitsWarper(params.top_k))
@@ -125,6 +128,7 @@ def transformers_chain(params, logits, generated, prompt, end_tokens):
         {"min_new_tokens": 10},  # 10 are there
         {"logit_bias": ((3, 2.5), (0, -4.0), (7, -math.inf))},
         {"logit_bias": ((3, 2), (0, -4))},
+        {"begin_suppress_tokens": (3, 0)},
         {"top_k": 12},
         {"top_p": 0.7},
         {"min_p": 0.1},
@@ -145,9 +149,10 @@ def test_each_control_and_the_whole_chain_equal_transformers(controls):
     generator = torch.Generator().manual_seed(1)
     params = SamplingParams(**{"temperature": 1.0, "penalties_read_prompt": True, **controls})
     ends = frozenset({0, 5})
-    for _ in range(200):
+    for n in range(200):
         logits = torch.randn(100, generator=generator) * 3
         prompt, generated = torch.randint(0, 6, (2, 10), generator=generator).tolist()
+        generated = generated[: 0 if "begin_suppress_tokens" in controls and n % 2 else None]
         ours = sampling.sampling_logprobs(logits, params, generated, prompt, ends)
         theirs = transformers_chain(params, logits, generated, prompt, ends)
         assert torch.equal(ours == -math.inf, theirs == -math.inf)
@@ -253,6 +258,8 @@ def test_draws_follow_the_distribution():
         {"logit_bias": ((1, math.nan),)},
         {"logit_bias": ((1, 0.0), (1, 2.0))},
         {"stop": ("",)},
+        {"begin_suppress_tokens": (-1,)},
+        {"beams": 2, "begin_suppress_tokens": (1,)},
         {"seed": -1},
         {"alternatives": -1},
     ],

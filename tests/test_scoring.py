@@ -56,6 +56,33 @@ def test_many_rows_are_what_each_is_alone_in_the_order_given(tiny, rows):
         assert np.allclose(together, single, atol=1e-5)
 
 
+@settings(max_examples=40)
+@given(TOKENS.filter(len), st.lists(TOKENS, max_size=6), st.booleans())
+def test_continuations_in_one_pass_are_what_each_is_alone(tiny, prompt, rows, remembers):
+    generator = LocalGenerator(tiny(), prefix_bytes=2**20 if remembers else 0)
+    list(generator.stream(prompt, sampled(3, seed=1)))
+    found = generator.continuations(prompt, rows)
+    assert [one.shape for one in found] == [(len(row),) for row in rows]
+    for one, expected in zip(found, generator.score([(prompt, row) for row in rows]), strict=True):
+        assert np.allclose(one, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_continuations_of_a_long_prompt_cost_one_reading(tiny, kind):
+    model = Counting(tiny(kind))
+    generator = LocalGenerator(model)
+    prompt = model.encode("a long prompt " * 30, True)
+    rows = [[1, 2, 3], [4], [], [5, 6]]
+    expected = generator.score([(prompt, row) for row in rows])
+    list(generator.stream(prompt, sampled(2, seed=1)))
+    model.given.clear()
+    for one, other in zip(generator.continuations(prompt, rows), expected, strict=True):
+        assert np.allclose(one, other, atol=1e-4)
+    assert model.count == len(rows) * 3, "the prompt's last token stands before each row's first"
+    with pytest.raises(PromptError, match="cannot be scored"):
+        generator.continuations([1] * model.context_window, rows)
+
+
 def test_what_prompts_share_is_read_once(tiny):
     model = Counting(tiny())
     passage, other = (model.encode(text, True) for text in ("A passage of a certain length. " * 9, "Another one. " * 9))

@@ -99,7 +99,7 @@ def _asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, 
 
     The confidence that the settings name is not used.
     """
-    from rag.assistant import Assistant, load_assistant, load_language_model, load_template, model_name
+    from rag.assistant import Assistant, load_assistant, load_language_model, load_template, model_name, reads_each
     from rag.evaluation.datasets import read_questions
     from rag.evaluation.labelling import own_passages
 
@@ -111,7 +111,8 @@ def _asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, 
             if own:
                 generator = load_language_model(settings)
                 template = load_template(settings, generator)
-                assistant = Assistant(None, None, generator, model_name(settings), template)
+                name, each = model_name(settings), reads_each(settings)
+                assistant = Assistant(None, None, generator, name, template, read_each=each)
             else:
                 assistant = load_assistant(settings)
         if own:

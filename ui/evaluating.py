@@ -106,6 +106,7 @@ def asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, Q
         load_language_model,
         load_template,
         model_name,
+        reads_each,
     )
     from rag.evaluation.datasets import read_questions
     from rag.template_files import read_own
@@ -124,7 +125,15 @@ def asking(settings: Settings, options: Options) -> "Iterator[tuple[Assistant, Q
                 template = load_template(settings, generator)
                 template = closed_book(template) if options.closed_book else template
                 calibration = None if options.closed_book else load_calibration(settings, template)
-                assistant = Assistant(None, None, generator, model_name(settings), template, calibration=calibration)
+                assistant = Assistant(
+                    None,
+                    None,
+                    generator,
+                    model_name(settings),
+                    template,
+                    calibration=calibration,
+                    read_each=reads_each(settings),
+                )
         if data.passages is not None and not options.closed_book:
             bring_collection(settings, options, assistant, data.passages, Path(folder))
         if not options.quiet:

@@ -62,6 +62,12 @@ def language_model(with_temperature: bool = True) -> argparse.ArgumentParser:
         "--adapter", metavar="FOLDER", help="auto, none, or what `rag finetune` made; for the short-answer template"
     )
     parser.add_argument(
+        "--read-each",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="read each passage by itself too and keep the best answer (on where such an adapter serves)",
+    )
+    parser.add_argument(
         "--confidence", metavar="FILE", help="auto, none, or what `rag eval calibrate --out` wrote for this model"
     )
     parser.add_argument(

@@ -14,12 +14,14 @@ from rich.text import Text
 from rag.evidence import Citation
 from rag.reasons import closest_sentence
 from rag.schema import Answer, Contrast, Prompt, RetrievedPassage, TokenStep
+from rag.templates import is_refusal
 
 UNCALIBRATED = (
     "Confidence is not calibrated for this model and prompt (`rag eval calibrate` does it). "
     "The model may be wrong, the bundled one often is: check the sources."
 )
 INSTEAD = "The model would have declined. Its best answer is likely enough to be shown:"
+REREAD = "Read one by one, the passages give a better answer:"
 _ADVICE = {
     "answer": "",
     "warn": " Check the sources.",
@@ -92,7 +94,7 @@ def _shown(
             console.print(Text(printable(event.text), style=_style(event.logprob)), end="")
         else:
             if event.text != streamed.strip():
-                console.print(f"\n{INSTEAD}\n ", end="")
+                console.print(f"\n{INSTEAD if is_refusal(streamed.strip()) else REREAD}\n ", end="")
                 for step in event.steps:
                     console.print(Text(printable(step.text), style=_style(step.logprob)), end="")
             _show_end(console, event, support)

@@ -12,6 +12,7 @@ from rag.assistant import Assistant
 from rag.errors import InputError, RagError
 from rag.evaluation.datasets import Question
 from rag.schema import Answer, Choice, Passage, Prompt, RetrievedPassage, SamplingParams, Timings, TokenStep
+from rag.templates import as_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,9 @@ def _finish(assistant: Assistant, asked: _Asked, steps: Sequence[TokenStep]) -> 
 
 
 def _choose(assistant: Assistant, asked: _Asked) -> tuple[Choice, ...] | None:
-    """The likelihood of each choice as the answer. In plain form a blank stands before an answer."""
+    """The likelihood of each choice as the answer."""
     options = asked.task.question.choices
     if options is None or not assistant.can_answer(asked.prompt):
         return None
-    blank = "" if assistant.template.chat else " "
-    return tuple(assistant.generator.choose(asked.prompt.token_ids, [blank + option for option in options]))
+    told = [as_answer(option, assistant.template) for option in options]
+    return tuple(assistant.generator.choose(asked.prompt.token_ids, told))

@@ -136,10 +136,10 @@ def _rows(assistant: Assistant, asked: Sequence[Asked], k: int, params: Sampling
 def _row(assistant: Assistant, answer: Answer, one: Asked) -> Row:
     refused, reason = answer.abstained is not None, answer.reason
     if answer.abstained == SAID_SO:
-        answer = judge(assistant.instead(answer), assistant.template, assistant.generator, None)
+        answer = judge(assistant.best(answer), assistant.template, assistant.generator, None)
     found = None
     if not answer.abstained and answer.written:
-        refusal = refusal_logprob(answer, assistant.template, assistant.generator)
+        refusal = refusal_logprob(answer.prompt.token_ids, assistant.template, assistant.generator)
         found, reason = features(answer, refusal), reason if refused else why(answer, refusal)
     held = [p.rank for p in answer.prompt.passages if contained(p.passage.text[: p.read], one.question.answers)]
     return {
