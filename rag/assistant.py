@@ -225,6 +225,18 @@ class Assistant:
         timings = replace(refusal.timings, total=refusal.timings.total + time.perf_counter() - began)
         return replace(self.answer(refusal.prompt, steps, params, timings), at_first=refusal.text)
 
+    def branch(self, answer: Answer, position: int, token_id: int, cancelled: threading.Event | None = None) -> Answer:
+        """The answer with another token at a position, written on from there; judged, but for its confidence.
+
+        That is fitted on answers that nobody led. Raises `PromptError`, `GenerationError`.
+        """
+        began = time.perf_counter()
+        prompt, kept = answer.prompt, answer.steps[:position]
+        params = replace(answer.params, beams=1, length_penalty=1.0)
+        steps = list(self.generator.from_prefix(prompt.token_ids, kept, (token_id,), params, cancelled))
+        timings = Timings(0.0, None, time.perf_counter() - began)
+        return judge(self.answer(prompt, steps, params, timings), self.template, self.generator, None)
+
     def support(self, answer: Answer, cancelled: threading.Event | None = None) -> tuple[Citation, ...]:
         """The sentences of passages that an answer of this assistant leans on; none of one that declines."""
         if answer.abstained or answer.contrast is None:

@@ -2,5 +2,17 @@
 
 import streamlit as st
 
-st.set_page_config(page_title="Openbook", page_icon="📖", layout="wide")
-st.navigation([st.Page("pages/ask.py", title="Ask", icon=":material/chat:", default=True)]).run()
+from ui import page
+
+t = page.words_here()
+st.set_page_config(page_title=t("app-title"), page_icon=":material/menu_book:", layout="wide")
+chosen = st.navigation(
+    [
+        st.Page("pages/ask.py", title=t("ask-page"), icon=":material/chat:", default=True),
+        st.Page("pages/documents.py", title=t("documents-page"), icon=":material/folder_open:"),
+    ]
+)
+st.html(page.STYLE)
+with st.sidebar:
+    page.choose_language()
+chosen.run()

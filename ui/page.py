@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ui import resources
+from ui import answer_html, resources
 from ui.words import LANGUAGES, Words, closest, words
 from ui.worker import Job, Waiting
 
+STYLE = f"<style>{answer_html.STYLE}</style>"
 LANGUAGE = "language"  # in the session's state
 
 
@@ -40,3 +41,8 @@ def followed(job: Job, status: DeltaGenerator, t: Words) -> Iterator[object]:
         else:
             yield event
             shown = None
+
+
+def plain(text: object) -> str:
+    """A text that Streamlit, which takes most texts for Markdown, shows as it is."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()<>#+-.!|~:$^&" else c for c in str(text))

@@ -15,6 +15,7 @@ from rag.assistant import (
     load_template,
     model_name,
     open_collection,
+    reads_each,
 )
 from rag.embedding import Embedder, choose_device
 from rag.errors import RagError
@@ -85,7 +86,8 @@ def _assistant(collection: str, template: str) -> Assistant:
     loaded = generator(language_model_folder(chosen))
     form = load_template(chosen, loaded)
     name, calibration = model_name(chosen), load_calibration(chosen, form)
-    return Assistant(index, embedder(), loaded, name, form, reranker(), chosen.join, calibration)
+    each = reads_each(chosen)
+    return Assistant(index, embedder(), loaded, name, form, reranker(), chosen.join, calibration, each)
 
 
 def collections() -> list[str]:

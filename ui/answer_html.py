@@ -1,0 +1,108 @@
+"""An answer and its sources as HTML: each sentence with the number of the passage it leans on, and that passage marked.
+
+Pure functions of what was told; all text is escaped, for it comes from documents and from a model that has read them.
+A number leads to its source, and lights up what it leans on while it is pointed at or has the focus: by CSS alone.
+"""
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+
+from rag.reasons import closest_sentence
+from rag.schema import Answer, RetrievedPassage
+from ui.store import Told
+
+_HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+STYLE = """
+.ob-answer { font-size: 1.15rem; line-height: 1.7; overflow-wrap: anywhere; white-space: pre-wrap; }
+.ob-guess { opacity: .75; font-style: italic; }
+.ob-cite { font-size: .75em; font-weight: 600; margin-left: .25em; padding: 0 .35em; border-radius: .6em;
+  border: 1px solid currentColor; color: inherit !important; text-decoration: none !important; }
+.ob-cite:hover, .ob-cite:focus { background: rgb(255 196 0 / .45); outline: 2px solid currentColor; }
+.ob-source { border-radius: .4rem; padding: .1rem .3rem; margin: 0 -.3rem; }
+.ob-source header { font-weight: 600; overflow-wrap: anywhere; }
+.ob-source small { opacity: .8; }
+.ob-passage { white-space: pre-wrap; overflow-wrap: anywhere; margin-top: .4rem; max-height: 22rem; overflow-y: auto; }
+.ob-passage mark { background: rgb(255 196 0 / .35); color: inherit; border-bottom: 2px solid rgb(180 120 0);
+  border-radius: .15em; }
+.ob-quote { border-left: 3px solid rgb(180 120 0); padding-left: .7rem; margin: .4rem 0 0; font-size: .95rem; }
+.ob-trust { font-size: .95rem; opacity: .9; overflow-wrap: anywhere; }
+.ob-trust b { font-weight: 650; }
+"""
+
+
+def answer_html(told: Told, name: str) -> str:
+    """The answer's text, with [n] behind each sentence that leans on passage n; `name` is its own on the page."""
+    text, at = "", 0
+    for citation in sorted(told.citations, key=lambda c: c.end):
+        text += html.escape(told.answer.text[at : citation.end])
+        text += (
+            f'<a class="ob-cite ob-cite-{name}-{citation.rank}" href="#{source_id(name, citation.rank)}"'
+            f' aria-describedby="{source_id(name, citation.rank)}">{citation.rank}</a>'
+        )
+        at = max(at, citation.end)
+    text += html.escape(told.answer.text[at:])
+    guess = " ob-guess" if told.answer.abstained else ""
+    return f'<div class="ob-answer{guess}">{text}</div>'
+
+
+def quotes_html(told: Told, leans: str, fits: str) -> str:
+    """What a person should read first: the sentences that the answer leans on, or the one that fits best."""
+    return "".join(
+        f'<p class="ob-quote"><b>{html.escape(fits if told.answer.abstained else leans)}</b> [{rank}] '
+        f"<q>{html.escape(' '.join(text.split()))}</q></p>"
+        for rank, text in _quoted(told)
+    )
+
+
+def _quoted(told: Told) -> Iterator[tuple[int, str]]:
+    texts = {p.rank: p.passage.text for p in told.answer.prompt.passages}
+    for rank, start, end in dict.fromkeys(supporting(told)):
+        yield rank, texts[rank][start:end]
+
+
+def supporting(told: Told) -> list[tuple[int, int, int]]:
+    """(rank, start, end) of each sentence that carries the answer; of the one that fits best where none is given."""
+    if told.answer.abstained:
+        closest = closest_sentence(told.answer.prompt)
+        return [closest] if closest else []
+    return [(c.rank, c.passage_start, c.passage_end) for c in told.citations]
+
+
+def best_first(answer: Answer) -> list[RetrievedPassage]:
+    """Passages as a person reads them; the prompt has its own order."""
+    return sorted(answer.prompt.passages, key=lambda passage: passage.rank)
+
+
+def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], name: str) -> str:
+    """One passage as a card, with the sentences marked that the answer leans on."""
+    passage = retrieved.passage
+    where = ", ".join(filter(None, (" › ".join(passage.heading_path), passage.place)))
+    text, at = "", 0
+    for start, end in sorted(spans):
+        start = max(start, at)  # one may lie within another
+        text += f"{html.escape(passage.text[at:start])}<mark>{html.escape(passage.text[start:end])}</mark>"
+        at = max(at, end)
+    text = _HEADING.sub(r"<b>\1</b>", text + html.escape(passage.text[at:]))
+    own = source_id(name, retrieved.rank)
+    lit = f"body:has(.ob-cite-{name}-{retrieved.rank}:is(:hover, :focus)) #{own}"
+    return (
+        f"<style>{lit} {{ outline: 2px solid rgb(180 120 0); }}"
+        f"{lit} mark {{ background: rgb(255 196 0 / .7); }}</style>"
+        f'<section class="ob-source" id="{own}"><header>[{retrieved.rank}] {html.escape(passage.title)}</header>'
+        f"<small>{html.escape(where)}</small>"
+        f'<div class="ob-passage" tabindex="0" role="group" aria-label="[{retrieved.rank}]">{text}</div></section>'
+    )
+
+
+def source_id(name: str, rank: int) -> str:
+    """A source's name on the page."""
+    return f"ob-source-{name}-{rank}"
+
+
+def trust_html(line: Sequence[str]) -> str:
+    """The line above an answer, its first part the loudest."""
+    first, *rest = line or ("",)
+    return (
+        f'<div class="ob-trust"><b>{html.escape(first)}</b>{"".join(f" · {html.escape(part)}" for part in rest)}</div>'
+    )

@@ -1,0 +1,160 @@
+"""A turn of a conversation on the page: how far to trust the answer, the answer, its sources, and what lies behind it."""
+
+import time
+from pathlib import Path
+
+import streamlit as st
+
+from rag.errors import RagError
+from rag.schema import RetrievedPassage
+from ui import asking, page, store, viewer
+from ui.answer_html import answer_html, best_first, quotes_html, source_html, supporting, trust_html
+from ui.asking import Progress
+from ui.store import Feedback, Turn
+from ui.terminal import notes, scores
+from ui.token_view import export, show
+from ui.token_view.data import view_data
+from ui.trust import trust
+from ui.words import Words
+
+
+def draw(turn: Turn, said: Feedback, latest: bool, home: Path, t: Words) -> None:
+    """A question with its answer; the latest one's sources stand open."""
+    answer = turn.told.answer
+    with st.chat_message("user"):
+        st.text(answer.prompt.question)
+    with st.chat_message("assistant", avatar=":material/menu_book:"):
+        left, right = st.columns([3, 2], gap="large")
+        with left:
+            _answer(turn, t)
+            _behind(turn, home, t)
+            _how(turn, t)
+            _feedback(turn, said, home, t)
+        with right:
+            if answer.prompt.passages:
+                with st.expander(t("ask-show-sources", n=len(answer.prompt.passages)), expanded=latest):
+                    for retrieved in best_first(answer):
+                        _source(turn, retrieved, t)
+
+
+def _answer(turn: Turn, t: Words) -> None:
+    told = turn.told
+    found = trust(told.answer, t)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(trust_html(found.line), width="stretch")
+        if found.meanings:
+            with st.popover(":material/help:", help=t("trust-what"), type="tertiary"):
+                for meaning in found.meanings:
+                    st.text(meaning)
+    if found.declined:
+        st.warning(found.declined, icon=":material/block:")
+    if found.reason:
+        st.info(found.reason, icon=":material/info:")
+    if told.answer.text:
+        if told.answer.abstained:
+            st.caption(t("ask-guess"))
+        st.html(answer_html(told, str(turn.id)))
+    elif not found.declined:
+        st.caption(t("ask-no-answer"))
+    if told.answer.at_first and not told.answer.abstained:
+        st.caption(t("ask-at-first", text=page.plain(told.answer.at_first)))
+    if quotes := quotes_html(told, t("trust-leans"), t("trust-fits")):
+        st.html(quotes)
+
+
+def _source(turn: Turn, retrieved: RetrievedPassage, t: Words) -> None:
+    passage, name = retrieved.passage, f"{turn.id}-{retrieved.rank}"
+    spans = [(start, end) for rank, start, end in supporting(turn.told) if rank == retrieved.rank]
+    with st.container(border=True):
+        st.html(source_html(retrieved, spans, str(turn.id)))
+        for note in notes(retrieved):
+            st.text(note)
+        with st.expander(t("ask-scores")):
+            st.text(passage.source)
+            st.text(scores(retrieved))
+        opened = st.toggle(t("ask-open"), key=f"open-{name}")
+        if opened:
+            collection = str(turn.told.settings["collection"])
+            viewer.show(collection, passage.document_id, passage.start, passage.end, t, key=f"view-{name}")
+
+
+def _behind(turn: Turn, home: Path, t: Words) -> None:
+    """The token view, and what can be done with it."""
+    told = turn.told
+    if not told.answer.steps or not st.toggle(t("ask-behind"), key=f"behind-{turn.id}"):
+        return
+    shown = st.session_state.setdefault(f"shown-{turn.id}", 0)
+    shown = min(shown, len(told.branches))
+    data = view_data(told.answer, told.evidence, told.branches, shown, t)
+    choice = show(data, key=f"tokens-{turn.id}")
+    status = st.empty()
+    if choice and choice != st.session_state.get(f"choice-{turn.id}"):
+        st.session_state[f"choice-{turn.id}"] = choice
+        if choice.kind == "show":
+            st.session_state[f"shown-{turn.id}"] = choice.position
+            st.rerun()
+        _work(asking.branch(home, turn, shown, choice.position, choice.token_id), turn, status, t)
+    with st.container(horizontal=True):
+        if told.evidence is None and told.answer.prompt.passages:
+            if st.button(t("ask-explain"), key=f"explain-{turn.id}", help=t("ask-explain-help")):
+                _work(asking.explain(home, turn), turn, status, t)
+        st.download_button(
+            t("ask-save-tokens"),
+            lambda: export.page(told.answer, told.evidence, told.branches, t),
+            f"answer-{turn.id}.html",
+            "text/html",
+            key=f"save-{turn.id}",
+            on_click="ignore",
+        )
+
+
+def _work(job: asking.Job, turn: Turn, status: "st.delta_generator.DeltaGenerator", t: Words) -> None:
+    """Follow a job that changes a turn, then draw it anew."""
+    try:
+        for event in page.followed(job, status, t):
+            if isinstance(event, Progress):
+                status.caption(t("ask-explaining", done=event.done, total=event.total, what=event.what))
+            elif isinstance(event, int):
+                st.session_state[f"shown-{turn.id}"] = event
+            elif isinstance(event, str):
+                status.caption(t(event))
+    except RagError as error:
+        status.error(page.plain(error))
+        return
+    st.rerun()
+
+
+def _how(turn: Turn, t: Words) -> None:
+    answer = turn.told.answer
+    with st.expander(t("ask-how")):
+        st.text(
+            t(
+                "ask-facts",
+                model=answer.language_model,
+                template=answer.prompt.template,
+                collection=turn.told.settings["collection"],
+                temperature=f"{answer.params.temperature:g}",
+                seed=answer.params.seed,
+                tokens=len(answer.steps),
+                logprob=f"{answer.logprob:.2f}",
+                seconds=f"{answer.timings.total:.1f}",
+            )
+        )
+        st.text(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(turn.created)))
+
+
+def _feedback(turn: Turn, said: Feedback, home: Path, t: Words) -> None:
+    """Thumbs, a corrected answer and a note."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(t("ask-good"), width="content")
+        thumb = st.feedback("thumbs", key=f"thumb-{turn.id}", default=None if said.good is None else int(said.good))
+        with st.popover(t("ask-correct"), type="tertiary"), st.form(f"correct-{turn.id}", border=False):
+            corrected = st.text_area(t("ask-corrected"), said.corrected, key=f"corrected-{turn.id}")
+            note = st.text_area(t("ask-note"), said.note, key=f"note-{turn.id}")
+            kept = st.form_submit_button(t("ask-keep"))
+    good = None if thumb is None else bool(thumb)
+    now = Feedback(good, corrected.strip(), note.strip()) if kept else Feedback(good, said.corrected, said.note)
+    if now != said:
+        store.give_feedback(home, turn.id, now)
+        if kept:
+            st.toast(t("ask-kept"))

@@ -1,0 +1,107 @@
+"""The jobs of the page Ask, for the worker's thread: ask, explain, branch. What comes of them is stored by them.
+
+So an answer is kept even where the person who asked has left the page, or stopped it.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rag.assistant import Assistant
+from rag.attribution import attribute
+from rag.schema import Answer, Filter, SamplingParams, TokenStep
+from rag.schema import Turn as Said
+from ui import resources, store
+from ui.store import Told, Turn
+from ui.worker import Job, Tell
+
+LOADING, JUDGING, SUPPORTING = "ask-loading", "ask-judging", "ask-supporting"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a question is asked."""
+
+    collection: str
+    template: str
+    params: SamplingParams
+    passages: int
+    keep: Filter
+
+    @property
+    def settings(self) -> Mapping[str, str | int]:
+        """What the answer itself does not say, to be kept beside it."""
+        given = {name: ", ".join(v) if isinstance(v, tuple) else v for name, v in asdict(self.keep).items() if v}
+        return {"collection": self.collection, "template": self.template, "passages": self.passages, **given}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far scoring is."""
+
+    done: int
+    total: int
+    what: str
+
+
+def ask(home: Path, conversation: int, question: str, wanted: Wanted, history: Sequence[Said]) -> Job:
+    """Answer a question of a conversation and store the turn; tells stages, prompt, steps, and the `Told` last."""
+
+    def job(cancelled: threading.Event, tell: Tell) -> None:
+        tell(LOADING)
+        assistant = resources.assistant(wanted.collection, wanted.template)
+        tell("ask-searching")
+        for event in assistant.stream(
+            question, wanted.params, wanted.passages, wanted.keep, cancelled, history=history
+        ):
+            tell(event)
+            if isinstance(event, TokenStep) and event.finish_reason:
+                tell(JUDGING)
+            elif isinstance(event, Answer):
+                tell(SUPPORTING)
+                told = Told(event, assistant.support(event, cancelled), wanted.settings)
+                store.add_turn(home, conversation, told)
+                tell(told)
+
+    return job
+
+
+def explain(home: Path, turn: Turn) -> Job:
+    """Compute and store what each passage gave to an answer; tells `Progress`."""
+
+    def job(cancelled: threading.Event, tell: Tell) -> None:
+        tell(LOADING)
+        assistant = _assistant(turn)
+
+        def advance(done: int, total: int, what: str) -> None:
+            tell(Progress(done, total, what))
+
+        answer = turn.told.answer
+        evidence = attribute(answer, assistant.template, assistant.generator, cancelled, advance)
+        if evidence is not None:
+            store.change_turn(home, turn.id, evidence=evidence, citations=evidence.citations)
+
+    return job
+
+
+def branch(home: Path, turn: Turn, shown: int, position: int, token_id: int) -> Job:
+    """Write on from another token of what is shown, and store it; tells its number among the branches."""
+
+    def job(cancelled: threading.Event, tell: Tell) -> None:
+        tell(LOADING)
+        answer = (turn.told.answer, *turn.told.branches)[shown]
+        written = _assistant(turn).branch(answer, position, token_id, cancelled)
+        tell(store.add_branch(home, turn.id, written))
+
+    return job
+
+
+def history_of(turns: Sequence[Turn]) -> list[Said]:
+    """What was said before, for a follow-up."""
+    return [Said(turn.told.answer.prompt.question, turn.told.answer.text) for turn in turns]
+
+
+def _assistant(turn: Turn) -> Assistant:
+    settings = turn.told.settings
+    return resources.assistant(str(settings["collection"]), str(settings["template"]))

@@ -1,0 +1,96 @@
+"""Conversations in the sidebar: begin, search, open again, delete, export. Which is open stands in the address too."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from rag.errors import InputError
+from ui import store
+from ui.conversation_export import as_json, as_markdown, feedback_rows
+from ui.page import plain
+from ui.store import Conversation, Turn
+from ui.words import Words
+
+OPEN = "conversation"  # in the session's state and in the address
+_SHOWN = 12
+
+
+def opened(home: Path) -> Conversation | None:
+    """The conversation that is open; None for a new one, or where it was deleted."""
+    chosen = st.session_state.get(OPEN) or st.query_params.get(OPEN)
+    if not chosen or not str(chosen).isdecimal():
+        return None
+    try:
+        found = store.conversation(home, int(chosen))
+    except InputError:
+        leave()
+        return None
+    enter(found.id)
+    return found
+
+
+def enter(number: int) -> None:
+    """Let a conversation be the open one."""
+    st.session_state[OPEN] = number
+    st.query_params[OPEN] = str(number)
+
+
+def leave() -> None:
+    """Let none be open: the next question begins a new one."""
+    st.session_state.pop(OPEN, None)
+    st.query_params.pop(OPEN, None)
+
+
+def draw(home: Path, current: Conversation | None, t: Words) -> None:
+    """The list, latest first."""
+    st.button(t("talk-new"), icon=":material/add:", width="stretch", on_click=leave)
+    with st.expander(t("talk-list")):
+        words = st.text_input(t("talk-search"), icon=":material/search:")
+        found = store.conversations(home, words)
+        if not found:
+            st.caption(t("talk-none-found" if words.strip() else "talk-none"))
+        for one in found[:_SHOWN]:
+            is_open = current is not None and one.id == current.id
+            kind = "secondary" if is_open else "tertiary"
+            st.button(plain(_short(one.title)), key=f"talk-{one.id}", type=kind, on_click=enter, args=(one.id,))
+
+
+def _short(title: str) -> str:
+    line = " ".join(title.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"
+
+
+def draw_actions(home: Path, current: Conversation, turns: list[Turn], t: Words) -> None:
+    """What can be done with the open conversation."""
+    with st.popover(t("talk-more"), icon=":material/more_horiz:", type="tertiary"):
+        name = f"conversation-{current.id}"
+        st.download_button(
+            t("talk-markdown"), lambda: as_markdown(current, turns, t), f"{name}.md", "text/markdown", on_click="ignore"
+        )
+        st.download_button(
+            t("talk-json"), lambda: as_json(current, turns), f"{name}.json", "application/json", on_click="ignore"
+        )
+        st.download_button(
+            t("talk-feedback"),
+            lambda: feedback_rows(store.all_feedback(home)),
+            "feedback.jsonl",
+            "application/jsonl",
+            on_click="ignore",
+        )
+        if st.button(t("talk-delete"), icon=":material/delete:"):
+            _ask_to_delete(home, current, t)
+
+
+def _ask_to_delete(home: Path, current: Conversation, t: Words) -> None:
+    @st.dialog(t("talk-delete"))
+    def sure() -> None:
+        st.text(t("talk-delete-sure", title=_short(current.title)))
+        with st.container(horizontal=True):
+            if st.button(t("talk-yes"), type="primary"):
+                store.delete(home, current.id)
+                leave()
+                st.rerun()
+            if st.button(t("talk-no")):
+                st.rerun()
+
+    sure()
