@@ -24,7 +24,9 @@ def test_both_languages_say_it_with_the_same_values(key):
 
 
 def test_each_text_is_used_and_each_used_one_is_there():
-    used = set(re.findall(r'\bt\(\s*"([a-z0-9-]+)"', SOURCES)) | set(re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', SOURCES))
+    used = set(re.findall(r'\bt\(\s*"([a-z0-9-]+)"', SOURCES)) | set(
+        re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', SOURCES)
+    )
     assert set(re.findall(r'\bt\(\s*"([a-z0-9-]+)"', SOURCES)) <= set(texts())
     assert set(texts()) <= used
 
@@ -34,6 +36,8 @@ def test_values_stand_in_their_places():
         words("en")("no-such-text")
 
 
-@pytest.mark.parametrize(("locale", "language"), [("zh-CN", "zh"), ("zh", "zh"), ("de-DE", "en"), (None, "en"), ("EN", "en")])
+@pytest.mark.parametrize(
+    ("locale", "language"), [("zh-CN", "zh"), ("zh", "zh"), ("de-DE", "en"), (None, "en"), ("EN", "en")]
+)
 def test_the_browser_chooses_the_language(locale, language):
     assert closest(locale) == language

@@ -56,7 +56,6 @@ WORDS = {
     "group": "token-group",
     "empty": "token-empty",
     "alternatives": "token-alternatives",
-    "token": "token-column-token",
     "model": "token-column-model",
     "drawn": "token-column-drawn",
     "others": "token-others",

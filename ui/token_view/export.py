@@ -53,14 +53,20 @@ def page(answer: Answer, evidence: Evidence | None, branches: Sequence[Answer], 
     code, look = script() + _START, style() + _STYLE
     own = f"script-src {_source(code)}; style-src {_source(look)}"
     policy = f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
-    return (
-        f'<!doctype html><html lang="{t("token-page-language")}"><head><meta charset="utf-8">'
+    head = (
+        '<meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(t('token-page-title'))}</title><style>{look}</style></head><body><main>"
+        + _element("title", t("token-page-title"))
+        + f"<style>{look}</style>"
+    )
+    body = (
         f'<p class="eyebrow">{_text(t("token-page-question"))}</p><h1 dir="auto">{_text(answer.prompt.question)}</h1>'
-        f'{_answer(answer, t)}<h2>{_text(t("token-page-tokens"))}</h2><div id="view"></div>'
-        f"{_sources(answer, t)}{_made(answer, t)}</main>"
+        f'{_answer(answer, t)}{_element("h2", t("token-page-tokens"))}<div id="view"></div>'
+        f"{_sources(answer, t)}{_made(answer, t)}"
+    )
+    return (
+        f'<!doctype html><html lang="{t("token-page-language")}"><head>{head}</head><body><main>{body}</main>'
         f'<script type="application/json" id="views">{data}</script>'
         f'<script type="module">{code}</script></body></html>\n'
     )
@@ -73,14 +79,14 @@ def _source(text: str) -> str:
 
 def _answer(answer: Answer, t: Words) -> str:
     said = f'<p class="answer" dir="auto">{_text(answer.text)}</p>' if answer.text else ""
-    why = f"<p>{_text(t('token-page-declined'))}: {_text(answer.abstained)}</p>" if answer.abstained else ""
-    return f"<h2>{_text(t('token-page-answer'))}</h2>{said}{why}"
+    why = _element("p", t("token-page-declined", why=answer.abstained)) if answer.abstained else ""
+    return _element("h2", t("token-page-answer")) + said + why
 
 
 def _sources(answer: Answer, t: Words) -> str:
     passages = sorted(answer.prompt.passages, key=lambda p: p.rank)
-    body = "".join(_passage(p, t) for p in passages) or f"<p>{_text(t('token-page-no-sources'))}</p>"
-    return f"<h2>{_text(t('token-page-sources'))}</h2>{body}"
+    body = "".join(_passage(p, t) for p in passages)
+    return _element("h2", t("token-page-sources")) + (body or _element("p", t("token-page-no-sources")))
 
 
 def _passage(retrieved: RetrievedPassage, t: Words) -> str:
@@ -112,7 +118,11 @@ def _made(answer: Answer, t: Words) -> str:
     }
     told = {name: t("token-page-none") if value in (None, ()) else value for name, value in rows.items()}
     body = "".join(f"<dt>{_text(name)}</dt><dd><bdi>{_text(value)}</bdi></dd>" for name, value in told.items())
-    return f'<h2>{_text(t("token-page-made"))}</h2><dl class="made">{body}</dl>'
+    return f'{_element("h2", t("token-page-made"))}<dl class="made">{body}</dl>'
+
+
+def _element(tag: str, text: str) -> str:
+    return f"<{tag}>{_text(text)}</{tag}>"
 
 
 def _text(value: object) -> str:

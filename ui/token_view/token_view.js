@@ -38,16 +38,16 @@ function activeKey(parent, state) {
 
 function fill(view) {
   const { data } = view;
-  view.words = el("div", { kind: "ob-tokens", role: "group", "aria-label": data.words.group, dir: "auto" });
+  view.flow = el("div", { kind: "ob-tokens", role: "group", "aria-label": data.words.group, dir: "auto" });
   view.spans = data.tokens.map(tokenSpan);
-  view.words.append(...view.spans);
-  if (!data.tokens.length) view.words.append(el("p", { kind: "ob-quiet", text: data.words.empty }));
+  view.flow.append(...view.spans);
+  if (!data.tokens.length) view.flow.append(el("p", { kind: "ob-quiet", text: data.words.empty }));
   view.legend = el("div", { kind: "ob-legend-box" });
   view.card = emptyCard(view);
   view.status = el("p", { kind: "ob-status ob-quiet", role: "status" });
   const heard = el("p", { kind: "ob-hidden", text: data.text, dir: "auto" });
   const parts = [branchPart(view), timelinePart(view), heatPart(view)].filter(Boolean);
-  view.root.append(modePicker(view), heard, view.words, view.card, view.status, view.legend, ...parts);
+  view.root.append(modePicker(view), heard, view.flow, view.card, view.status, view.legend, ...parts);
   colour(view);
 }
 
@@ -110,10 +110,10 @@ function tokenSpan(token, n) {
 }
 
 function listen(view) {
-  const { words, state } = view, { signal } = state.ending;
+  const { flow, state } = view, { signal } = state.ending;
   if (view.spans.length) view.spans[state.focus].tabIndex = 0;
   const number = (event) => event.target.closest?.("[data-n]")?.dataset.n;
-  const on = (name, act) => words.addEventListener(name, (event) => number(event) && act(Number(number(event)), event));
+  const on = (name, act) => flow.addEventListener(name, (event) => number(event) && act(Number(number(event)), event));
   on("pointerover", (n) => look(view, n));
   on("focusin", (n) => {
     moveTabStop(view, n);
@@ -121,8 +121,8 @@ function listen(view) {
   });
   on("click", (n) => (state.pinned === n ? unpin(view) : pin(view, n)));
   on("keydown", (n, event) => onKey(view, n, event));
-  words.addEventListener("pointerleave", () => lookAway(view));
-  words.addEventListener("focusout", () => lookAway(view));
+  flow.addEventListener("pointerleave", () => lookAway(view));
+  flow.addEventListener("focusout", () => lookAway(view));
   view.root.addEventListener("keydown", (event) => event.key === "Escape" && onEscape(view, event));
   document.addEventListener("pointerdown", (event) => !event.composedPath().includes(view.root) && release(view), { signal });
 }
@@ -170,7 +170,7 @@ function lookAway(view) {
 
 /** Show which tokens a part of a figure is about. */
 function light(view, tokens) {
-  for (const span of view.words.querySelectorAll(".ob-lit")) span.classList.remove("ob-lit");
+  for (const span of view.flow.querySelectorAll(".ob-lit")) span.classList.remove("ob-lit");
   for (const n of tokens) view.spans[n].classList.add("ob-lit");
   view.marker(tokens.length === 1 ? tokens[0] : view.state.pinned);
 }
