@@ -9,6 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from rag.contrast import answer_sentences
 from tests.token_answers import (
@@ -369,6 +370,24 @@ def test_what_is_no_choice_is_none(value):
 def test_a_choice_comes_as_it_was_made():
     assert choice({"kind": "branch", "position": 4, "token_id": 2}) == Choice("branch", 4, 2)
     assert choice({"kind": "show", "position": 0, "token_id": None}) == Choice("show", 0, None)
+
+
+APP = """
+from tests.token_answers import explained
+from ui.token_view import show
+from ui.token_view.data import view_data
+from ui.words import words
+
+answer, evidence = explained()
+assert show(view_data(answer, evidence, (), 0, words("en")), key="tokens") is None
+"""
+
+
+def test_it_mounts_in_each_run_of_each_app_and_triggers_nothing():
+    for _ in range(2):
+        app = AppTest.from_string(APP, default_timeout=60).run()
+        assert not app.exception
+        assert not app.run().exception
 
 
 # --- text that stays text

@@ -84,19 +84,24 @@ function cardHint(view, pinned) {
   return el("p", { kind: "ob-quiet ob-hint", text: pinned ? branchHint : pinHint });
 }
 
-/** Below the token where there is room, else above it; never beyond the view's sides. */
+/** Below the token where there is room, else above it, else where all of it is seen; never beyond the view's sides. */
 function placeCard(view, span) {
   const { card, root } = view;
   if (narrow()) {
     card.style.left = card.style.top = "";
     return;
   }
-  const at = span.getClientRects()[0] ?? span.getBoundingClientRect(), frame = root.getBoundingClientRect();
-  const height = card.offsetHeight, below = at.bottom + 6;
-  const above = below + height > window.innerHeight && at.top - 6 - height > 0;
-  const left = Math.max(0, Math.min(at.left - frame.left - 12, frame.width - card.offsetWidth));
-  card.style.left = `${left}px`;
-  card.style.top = `${(above ? at.top - 6 - height : below) - frame.top}px`;
+  const at = inkOf(span), frame = root.getBoundingClientRect();
+  const height = card.offsetHeight, below = at.bottom + 6, above = at.top - 6 - height;
+  const lowest = window.innerHeight - height - 6;
+  const top = below <= lowest ? below : above >= 0 ? above : Math.max(6, lowest);
+  card.style.left = `${Math.max(0, Math.min(at.left - frame.left - 12, frame.width - card.offsetWidth))}px`;
+  card.style.top = `${top - frame.top}px`;
+}
+
+/** Where a token's text is, its first line if it has several; the blank before it may hang on the line above. */
+function inkOf(span) {
+  return span.lastChild.getClientRects()[0] ?? span.getBoundingClientRect();
 }
 
 function narrow() {
@@ -105,7 +110,7 @@ function narrow() {
 
 /** Where the sheet covers the token that it is about, bring the token out from under it. */
 function uncover(view, span) {
-  if (!narrow() || span.getBoundingClientRect().bottom < view.card.getBoundingClientRect().top) return;
+  if (!narrow() || inkOf(span).bottom < view.card.getBoundingClientRect().top) return;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  span.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
+  span.lastChild.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
 }

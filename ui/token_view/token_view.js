@@ -139,10 +139,10 @@ function onKey(view, n, event) {
 
 /** The token nearest to this one on the next line, or the one before. */
 function otherLine(view, n, down) {
-  const from = view.spans[n].getBoundingClientRect(), step = down ? 1 : -1;
+  const from = inkOf(view.spans[n]), step = down ? 1 : -1;
   let best, line;
   for (let i = n + step; view.spans[i]; i += step) {
-    const at = view.spans[i].getBoundingClientRect();
+    const at = inkOf(view.spans[i]);
     if (Math.abs(at.top - from.top) < from.height / 2) continue;
     line ??= at.top;
     if (Math.abs(at.top - line) > from.height / 2) break;
