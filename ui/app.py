@@ -3,4 +3,9 @@
 import streamlit as st
 
 st.set_page_config(page_title="Openbook", page_icon="📖", layout="wide")
-st.navigation([st.Page("pages/ask.py", title="Ask", icon=":material/chat:", default=True)]).run()
+st.navigation(
+    [
+        st.Page("pages/ask.py", title="Ask", icon=":material/chat:", default=True),
+        st.Page("pages/documents.py", title="Documents", icon=":material/folder_open:"),
+    ]
+).run()
