@@ -29,7 +29,7 @@ OWNERS = {
         *(f"rag/{name}.py" for name in ("embedding", "finetuning", "language_model", "linear", "llama")),
         "rag/training_trees.py",
     },
-    "pypdfium2": {"ingest/parsing/pdf.py", "ingest/parsing/pdf_hidden.py"},
+    "pypdfium2": {f"ingest/parsing/{name}.py" for name in ("pdf", "pdf_hidden", "pdf_page")},
     "lxml": {
         f"ingest/parsing/{name}.py"
         for name in "html html_walk html_style office word word_styles slides sheets cells epub".split()  # noqa: SIM905

@@ -20,6 +20,7 @@ from rag.assistant import (
 from rag.embedding import Embedder, choose_device
 from rag.errors import RagError
 from rag.generation import LocalGenerator
+from rag.index import LocalIndex
 from rag.language_model import LanguageModel
 from rag.retrieval import Reranker
 from rag.settings import Settings, load_settings
@@ -90,6 +91,20 @@ def _assistant(collection: str, template: str) -> Assistant:
     return Assistant(index, embedder(), loaded, name, form, reranker(), chosen.join, calibration, each)
 
 
+def index(collection: str) -> LocalIndex:
+    """A collection as it is now, to search in without a language model. Raises `RagError`."""
+    known = _index(collection)
+    if not (known.catalog.is_in_place() and known.is_current()):
+        _index.cache_clear()
+        known = _index(collection)
+    return known
+
+
+@lru_cache(maxsize=_OPEN)
+def _index(collection: str) -> LocalIndex:
+    return open_collection(replace(settings(), collection=collection))
+
+
 def collections() -> list[str]:
     """The names of all collections, the settings' own first."""
     chosen = settings()
@@ -101,3 +116,4 @@ def clear() -> None:
     """Forget the settings, and the collections that are open; the models stay."""
     settings.cache_clear()
     _assistant.cache_clear()
+    _index.cache_clear()

@@ -21,6 +21,7 @@ from rag.evidence import Citation, Evidence
 from rag.schema import Answer
 
 FILE = "app.sqlite"
+Connection = sqlite3.Connection  # for those who ask it questions of their own
 FORMAT = 1
 _BUSY_SECONDS = 30
 _SCHEMA = """

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rag.errors import CollectionError
 from rag.index.catalog import Catalog
@@ -71,10 +72,14 @@ class Holding:
 
     path: str
     document: str | None  # id
+    title: str | None
     media_type: str | None
     date: str | None  # of the contents, or of the file
     size: int  # bytes
+    places: int  # how many pages, slides or rows it has, 0 where it has none
+    unit: str | None  # what these are
     passages: int
+    copies: int  # how many other files have the same contents
     tags: tuple[str, ...]
     dropped: Mapping[str, int]  # characters left out, by reason
     not_read: str | None  # why the file could not be read the last time
@@ -84,15 +89,17 @@ def holdings(catalog: Catalog, keep: Filter) -> Iterator[Holding]:
     """The files that a filter keeps, by path."""
     condition, values = conditions(keep)
     rows = catalog.db.rows(
-        f"SELECT s.path, s.document_id, d.media_type, {DAY}, s.size,"
+        f"SELECT s.path, s.document_id, d.title, d.media_type, {DAY}, s.size,"
+        " coalesce(json_array_length(d.places), 0), d.unit,"
         " (SELECT count(*) FROM passages WHERE document_id = d.id),"
+        " (SELECT count(*) FROM sources o WHERE o.document_id = s.document_id AND o.path != s.path),"
         " (SELECT json_group_array(tag) FROM tags WHERE path = s.path), coalesce(d.dropped, '{}'), s.reason"
         f" FROM sources s LEFT JOIN documents d ON d.id = s.document_id WHERE {condition} ORDER BY s.path",
         values,
     )
-    for path, document, media_type, date, size, passages, tags, dropped, reason in rows:
-        lists = tuple(json.loads(tags)), json.loads(dropped)
-        yield Holding(path, document, media_type, date, size, passages, *lists, reason)
+    for *facts, tags, dropped, reason in rows:
+        known: list[Any] = [*facts, tuple(json.loads(tags)), json.loads(dropped), reason]
+        yield Holding(*known)
 
 
 def delete(folder: Path) -> None:

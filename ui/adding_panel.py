@@ -1,0 +1,197 @@
+"""How documents come into a collection, on the page "Documents": uploads and synced folders."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import streamlit as st
+
+from ingest.parsing import SUFFIXES
+from ingest.sources import MAX_BYTES
+from rag.index import LocalIndex, open_catalog
+from rag.settings import Settings
+from ui import jobs, notices, uploads
+from ui.collections_panel import create, guarded
+from ui.uploads import Upload
+from ui.words import Words
+
+_TYPES = sorted(suffix.lstrip(".") for suffix in SUFFIXES)
+_SHOWN = 12  # uploads that are named one by one
+
+
+def first_steps(settings: Settings, t: Words) -> None:
+    """What a person sees who has no document yet."""
+    st.html(f'<div style="max-width: 46rem">{notices.escaped(t("documents-begin"))}</div>')
+    _uploaders(settings, t)
+
+
+def show(settings: Settings, t: Words) -> None:
+    """Uploads, and synced folders below."""
+    _uploaders(settings, t)
+    synced_folders(settings, t)
+
+
+# uploads
+
+
+def _uploaders(settings: Settings, t: Words) -> None:
+    turn = st.session_state.setdefault("documents-turn", 0)  # a new one empties the widgets
+    files, folder = f"documents-files-{turn}", f"documents-folder-{turn}"
+    size = MAX_BYTES // 1_000_000
+    one, all_ = st.columns(2, gap="large")
+    with one:
+        st.file_uploader(
+            t("documents-files"),
+            _TYPES,
+            accept_multiple_files=True,
+            key=files,
+            on_change=lambda: guarded(partial(_take, settings, files)),
+            max_upload_size=size,
+        )
+    with all_:
+        st.file_uploader(
+            t("documents-folder"),
+            _TYPES,
+            accept_multiple_files="directory",
+            key=folder,
+            on_change=lambda: guarded(partial(_take, settings, folder)),
+            max_upload_size=size,
+        )
+    _say(st.session_state.get("documents-uploads", ()), t)
+
+
+def _take(settings: Settings, key: str) -> None:
+    """Keep what was uploaded and let a job read it."""
+    st.session_state["documents-turn"] += 1
+    given = st.session_state.get(key) or []
+    if not given:
+        return
+    create(settings)
+    taken = uploads.store(settings.collection_dir, ((file.name, cast(BinaryIO, file)) for file in given))
+    st.session_state["documents-uploads"] = taken
+    if any(upload.path for upload in taken):
+        sync(settings, [uploads.folder_of(settings.collection_dir)])
+
+
+def sync(settings: Settings, paths: Iterable[Path]) -> None:
+    """Let a job bring the collection in step with folders."""
+    jobs.start(settings, "sync", {"paths": [str(path) for path in paths]})
+
+
+def _say(taken: Sequence[Upload], t: Words) -> None:
+    """What became of uploads. They are forgotten with the next ones."""
+    if not taken:
+        return
+    stored = sum(upload.outcome in ("stored", "renamed") for upload in taken)
+    lines = [line for upload in taken if (line := _line(upload, t))]
+    more = [t("documents-upload-more", n=len(lines) - _SHOWN)] if len(lines) > _SHOWN else []
+    notices.note(t("documents-uploaded", n=stored), lines[:_SHOWN] + more)
+
+
+def _line(upload: Upload, t: Words) -> str:
+    path = upload.path.name if upload.path else ""
+    sentences = {
+        "stored": "",
+        "renamed": t("documents-upload-renamed", name=upload.name, kept=path),
+        "same": t("documents-upload-same", name=upload.name, kept=path),
+        "kind": t("documents-upload-kind", name=upload.name),
+        "size": t("documents-upload-size", name=upload.name, size=MAX_BYTES // 1_000_000),
+        "failed": t("documents-upload-failed", name=upload.name, problem=upload.problem),
+    }
+    return sentences[upload.outcome]
+
+
+# synced folders
+
+
+def synced_folders(settings: Settings, t: Words) -> None:
+    """The folders that the collection is kept in step with."""
+    st.subheader(t("documents-synced"))
+    notices.quiet(t("documents-synced-help"))
+    folders = jobs.folders(settings.home, settings.collection)
+    for folder in folders:
+        _folder(settings, folder, t)
+    if folders:
+        _watching(settings, folders, t)
+    with (
+        st.form("documents-add-folder", border=False, clear_on_submit=False),
+        st.container(horizontal=True, vertical_alignment="bottom"),
+    ):
+        example = t("documents-path-example")
+        st.text_input(t("documents-folder-path"), key="documents-folder-path", placeholder=example)
+        st.form_submit_button(t("documents-add-folder"), on_click=lambda: guarded(partial(_add_folder, settings)))
+
+
+def _folder(settings: Settings, folder: Path, t: Words) -> None:
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.text(str(folder), width="stretch")
+        st.button(
+            t("documents-sync-now"),
+            key=f"documents-sync-{folder}",
+            icon=":material/sync:",
+            on_click=lambda: guarded(lambda: sync(settings, [folder])),
+        )
+        with st.popover(t("documents-remove-folder")):
+            st.text(t("documents-remove-folder-what"))
+            st.button(
+                t("documents-keep-documents"),
+                key=f"documents-keep-{folder}",
+                on_click=lambda: guarded(lambda: _remove_folder(settings, folder, forget=False)),
+            )
+            st.button(
+                t("documents-forget-documents"),
+                key=f"documents-forget-{folder}",
+                on_click=lambda: guarded(lambda: _remove_folder(settings, folder, forget=True)),
+            )
+
+
+def _watching(settings: Settings, folders: Sequence[Path], t: Words) -> None:
+    """The switch that keeps the folders in step; it shows what is, not what was clicked last."""
+    is_on = _watcher(settings) is not None
+    st.session_state["documents-watch"] = is_on
+    st.toggle(
+        t("documents-watch"),
+        key="documents-watch",
+        help=t("documents-watch-help"),
+        on_change=lambda: guarded(lambda: _watch(settings, folders, not is_on)),
+    )
+
+
+def _watcher(settings: Settings) -> jobs.Job | None:
+    """The job that watches the collection's folders."""
+    found = jobs.jobs(settings.home, settings.collection)
+    return next((job for job in found if job.kind == "watch" and job.state in ("waiting", "running")), None)
+
+
+def _watch(settings: Settings, folders: Sequence[Path], on: bool) -> None:
+    if known := _watcher(settings):
+        jobs.stop(settings.home, known.id)
+    if on:
+        jobs.start(settings, "watch", {"paths": [str(folder) for folder in folders]})
+
+
+def _add_folder(settings: Settings) -> None:
+    create(settings)
+    folder = jobs.add_folder(settings.home, settings.collection, str(st.session_state["documents-folder-path"]))
+    sync(settings, [folder])
+    _watch_as_before(settings)
+
+
+def _remove_folder(settings: Settings, folder: Path, forget: bool) -> None:
+    jobs.remove_folder(settings.home, settings.collection, folder)
+    _watch_as_before(settings)
+    if forget:
+        others = jobs.folders(settings.home, settings.collection)
+        with closing(LocalIndex(open_catalog(settings.collection_dir))) as index, index.writing():
+            under = [path for path in map(Path, index.catalog.sources()) if path.is_relative_to(folder)]
+            gone = [str(path) for path in under if not any(path.is_relative_to(other) for other in others)]
+            index.catalog.remove_sources(gone)
+
+
+def _watch_as_before(settings: Settings) -> None:
+    """Watch the folders that there are now, where folders were watched."""
+    folders = jobs.folders(settings.home, settings.collection)
+    if _watcher(settings):
+        _watch(settings, folders, on=bool(folders))

@@ -1,0 +1,33 @@
+"""Sentences in a box, as text: errors and notes may name a person's file, which must not be taken for Markdown."""
+
+import html
+from collections.abc import Iterable
+
+import streamlit as st
+
+from ui.terminal import printable
+
+_BOX = "padding: .75rem 1rem; border-radius: .5rem; overflow-wrap: anywhere; white-space: pre-line; "
+_RED = "background: rgba(224, 60, 60, .12); border-left: 4px solid rgb(214, 60, 60)"
+_BLUE = "background: rgba(70, 130, 220, .12); border-left: 4px solid rgb(70, 130, 220)"
+
+
+def problem(sentence: str) -> None:
+    """What went wrong and what to do; read out at once by a screen reader."""
+    st.html(f'<div role="alert" style="{_BOX}{_RED}">{escaped(sentence)}</div>')
+
+
+def note(sentence: str, lines: Iterable[str] = ()) -> None:
+    """Something to know, with further lines under it."""
+    text = "\n".join([sentence, *lines])
+    st.html(f'<div role="status" style="{_BOX}{_BLUE}">{escaped(text)}</div>')
+
+
+def quiet(sentence: str) -> None:
+    """A small line beside what matters more."""
+    st.html(f'<div style="opacity: .7; font-size: .875rem; overflow-wrap: anywhere">{escaped(sentence)}</div>')
+
+
+def escaped(text: str) -> str:
+    """Text of others for a page: what it says is shown, nothing is obeyed."""
+    return html.escape(printable(text))
