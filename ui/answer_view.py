@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from rag.errors import RagError
 from rag.schema import RetrievedPassage
@@ -16,6 +17,7 @@ from ui.token_view import export, show
 from ui.token_view.data import view_data
 from ui.trust import trust
 from ui.words import Words
+from ui.worker import Job
 
 
 def draw(turn: Turn, said: Feedback, latest: bool, home: Path, t: Words) -> None:
@@ -88,12 +90,11 @@ def _behind(turn: Turn, home: Path, t: Words) -> None:
     data = view_data(told.answer, told.evidence, told.branches, shown, t)
     choice = show(data, key=f"tokens-{turn.id}")
     status = st.empty()
-    if choice and choice != st.session_state.get(f"choice-{turn.id}"):
-        st.session_state[f"choice-{turn.id}"] = choice
-        if choice.kind == "show":
-            st.session_state[f"shown-{turn.id}"] = choice.position
-            st.rerun()
+    if choice and choice.token_id is not None:
         _work(asking.branch(home, turn, shown, choice.position, choice.token_id), turn, status, t)
+    elif choice:
+        st.session_state[f"shown-{turn.id}"] = choice.position
+        st.rerun()
     with st.container(horizontal=True):
         if told.evidence is None and told.answer.prompt.passages:
             if st.button(t("ask-explain"), key=f"explain-{turn.id}", help=t("ask-explain-help")):
@@ -108,7 +109,7 @@ def _behind(turn: Turn, home: Path, t: Words) -> None:
         )
 
 
-def _work(job: asking.Job, turn: Turn, status: "st.delta_generator.DeltaGenerator", t: Words) -> None:
+def _work(job: Job, turn: Turn, status: DeltaGenerator, t: Words) -> None:
     """Follow a job that changes a turn, then draw it anew."""
     try:
         for event in page.followed(job, status, t):

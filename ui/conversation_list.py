@@ -51,8 +51,13 @@ def draw(home: Path, current: Conversation | None, t: Words) -> None:
             st.caption(t("talk-none-found" if words.strip() else "talk-none"))
         for one in found[:_SHOWN]:
             is_open = current is not None and one.id == current.id
-            kind = "secondary" if is_open else "tertiary"
-            st.button(plain(_short(one.title)), key=f"talk-{one.id}", type=kind, on_click=enter, args=(one.id,))
+            st.button(
+                plain(_short(one.title)),
+                key=f"talk-{one.id}",
+                type="secondary" if is_open else "tertiary",
+                on_click=enter,
+                args=(one.id,),
+            )
 
 
 def _short(title: str) -> str:

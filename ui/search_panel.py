@@ -1,7 +1,7 @@
 """Search without an answer, on the page "Documents": passages with every score named for what it is."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import streamlit as st
@@ -11,9 +11,9 @@ from rag.index.collections import Holding
 from rag.retrieval import MODES, Mode, retrieve
 from rag.schema import Filter, RetrievedPassage
 from rag.settings import Settings
-from ui import notices, resources
+from ui import notices, page, resources
 from ui.words import Words
-from ui.worker import Waiting
+from ui.worker import Tell
 
 _FOUND = "documents-found"
 
@@ -42,20 +42,15 @@ def _search(collection: str, question: str, k: int, keep: Filter, mode: Mode, t:
     """Let the worker search, and keep what it finds."""
     st.session_state.pop(_FOUND, None)
 
-    def job(_cancelled: threading.Event) -> Iterator[object]:
+    def job(_cancelled: threading.Event, tell: Tell) -> None:
         embed = resources.embedder().embed_question
-        yield retrieve(resources.index(collection), embed, question, k, keep, mode, resources.reranker())
+        tell(retrieve(resources.index(collection), embed, question, k, keep, mode, resources.reranker()))
 
     status = st.empty()
     try:
-        for event in resources.worker().submit(job).follow():
-            if isinstance(event, list):
-                found = cast(list[RetrievedPassage], event)
-                st.session_state[_FOUND] = (collection, question, found)
-            elif isinstance(event, Waiting):
-                status.caption(t("documents-search-waiting", n=event.ahead))
-            else:
-                status.caption(t("documents-searching"))
+        for event in page.followed(job, status, t):
+            found = cast(list[RetrievedPassage], event)
+            st.session_state[_FOUND] = (collection, question, found)
     except RagError as error:
         notices.problem(str(error))
     status.empty()

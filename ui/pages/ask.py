@@ -7,7 +7,7 @@ import streamlit as st
 from rag.errors import RagError
 from rag.schema import Prompt, TokenStep
 from rag.settings import Settings
-from ui import answer_view, asking, ask_settings, conversation_list, page, resources, store
+from ui import answer_view, ask_settings, asking, conversation_list, page, resources, store
 from ui.asking import Wanted
 from ui.store import Conversation, Feedback, Turn
 from ui.token_view import tokens_html

@@ -10,13 +10,23 @@ from rag.index import open_catalog
 from rag.index.collections import Holding, holdings
 from rag.schema import Filter
 from rag.settings import Settings
-from ui import adding_panel, collections_panel, documents_panel, jobs_panel, notices, resources, search_panel, viewer
-from ui.words import Words, closest, words
+from ui import (
+    adding_panel,
+    collections_panel,
+    documents_panel,
+    jobs_panel,
+    notices,
+    page,
+    resources,
+    search_panel,
+    viewer,
+)
+from ui.words import Words
 
 
 def main() -> None:
     """Draw the page."""
-    t = words(closest(st.context.locale))
+    t = page.words_here()
     st.title(t("documents-title"))
     try:
         settings = resources.settings()
