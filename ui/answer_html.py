@@ -14,6 +14,7 @@ from ui.store import Told
 
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 STYLE = """
+.stMainBlockContainer { padding-top: 3.5rem; }
 .ob-answer { font-size: 1.15rem; line-height: 1.7; overflow-wrap: anywhere; white-space: pre-wrap; }
 .ob-guess { opacity: .75; font-style: italic; }
 .ob-cite { font-size: .75em; font-weight: 600; margin-left: .25em; padding: 0 .35em; border-radius: .6em;
@@ -22,12 +23,10 @@ STYLE = """
 .ob-source { border-radius: .4rem; padding: .1rem .3rem; margin: 0 -.3rem; }
 .ob-source header { font-weight: 600; overflow-wrap: anywhere; }
 .ob-source small { opacity: .8; }
-.ob-passage { white-space: pre-wrap; overflow-wrap: anywhere; margin-top: .4rem; max-height: 22rem; overflow-y: auto; }
+.ob-passage { white-space: pre-wrap; overflow-wrap: anywhere; margin-top: .4rem; }
 .ob-passage mark { background: rgb(255 196 0 / .35); color: inherit; border-bottom: 2px solid rgb(180 120 0);
   border-radius: .15em; }
 .ob-quote { border-left: 3px solid rgb(180 120 0); padding-left: .7rem; margin: .4rem 0 0; font-size: .95rem; }
-.ob-trust { font-size: .95rem; opacity: .9; overflow-wrap: anywhere; }
-.ob-trust b { font-weight: 650; }
 """
 
 
@@ -91,18 +90,10 @@ def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], n
         f"{lit} mark {{ background: rgb(255 196 0 / .7); }}</style>"
         f'<section class="ob-source" id="{own}"><header>[{retrieved.rank}] {html.escape(passage.title)}</header>'
         f"<small>{html.escape(where)}</small>"
-        f'<div class="ob-passage" tabindex="0" role="group" aria-label="[{retrieved.rank}]">{text}</div></section>'
+        f'<div class="ob-passage">{text}</div></section>'
     )
 
 
 def source_id(name: str, rank: int) -> str:
     """A source's name on the page."""
     return f"ob-source-{name}-{rank}"
-
-
-def trust_html(line: Sequence[str]) -> str:
-    """The line above an answer, its first part the loudest."""
-    first, *rest = line or ("",)
-    return (
-        f'<div class="ob-trust"><b>{html.escape(first)}</b>{"".join(f" · {html.escape(part)}" for part in rest)}</div>'
-    )

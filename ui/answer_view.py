@@ -1,4 +1,4 @@
-"""A turn of a conversation on the page: how far to trust the answer, the answer, its sources, and what lies behind it."""
+"""A turn of a conversation on the page: how far to trust the answer, the answer, its sources, what lies behind it."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from rag.errors import RagError
 from rag.schema import RetrievedPassage
 from ui import asking, page, store, viewer
-from ui.answer_html import answer_html, best_first, quotes_html, source_html, supporting, trust_html
+from ui.answer_html import answer_html, best_first, quotes_html, source_html, supporting
 from ui.asking import Progress
 from ui.store import Feedback, Turn
 from ui.terminal import notes, scores
@@ -18,6 +18,8 @@ from ui.token_view.data import view_data
 from ui.trust import trust
 from ui.words import Words
 from ui.worker import Job
+
+_SOURCES = 520  # pixels
 
 
 def draw(turn: Turn, said: Feedback, latest: bool, home: Path, t: Words) -> None:
@@ -35,19 +37,15 @@ def draw(turn: Turn, said: Feedback, latest: bool, home: Path, t: Words) -> None
         with right:
             if answer.prompt.passages:
                 with st.expander(t("ask-show-sources", n=len(answer.prompt.passages)), expanded=latest):
-                    for retrieved in best_first(answer):
-                        _source(turn, retrieved, t)
+                    _sources(turn, t)
 
 
 def _answer(turn: Turn, t: Words) -> None:
     told = turn.told
     found = trust(told.answer, t)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(trust_html(found.line), width="stretch")
-        if found.meanings:
-            with st.popover(":material/help:", help=t("trust-what"), type="tertiary"):
-                for meaning in found.meanings:
-                    st.text(meaning)
+    with st.popover(page.plain(" · ".join(found.line)), help=t("trust-what"), type="tertiary", wrap=True):
+        for meaning in found.meanings or (t("trust-nothing"),):
+            st.text(meaning)
     if found.declined:
         st.warning(found.declined, icon=":material/block:")
     if found.reason:
@@ -62,6 +60,13 @@ def _answer(turn: Turn, t: Words) -> None:
         st.caption(t("ask-at-first", text=page.plain(told.answer.at_first)))
     if quotes := quotes_html(told, t("trust-leans"), t("trust-fits")):
         st.html(quotes)
+
+
+def _sources(turn: Turn, t: Words) -> None:
+    """The passages that were read, best first; beside a short answer they scroll by themselves."""
+    with st.container(height=_SOURCES, border=False):
+        for retrieved in best_first(turn.told.answer):
+            _source(turn, retrieved, t)
 
 
 def _source(turn: Turn, retrieved: RetrievedPassage, t: Words) -> None:
@@ -96,9 +101,9 @@ def _behind(turn: Turn, home: Path, t: Words) -> None:
         st.session_state[f"shown-{turn.id}"] = choice.position
         st.rerun()
     with st.container(horizontal=True):
-        if told.evidence is None and told.answer.prompt.passages:
-            if st.button(t("ask-explain"), key=f"explain-{turn.id}", help=t("ask-explain-help")):
-                _work(asking.explain(home, turn), turn, status, t)
+        explained = told.evidence is not None or not told.answer.prompt.passages
+        if not explained and st.button(t("ask-explain"), key=f"explain-{turn.id}", help=t("ask-explain-help")):
+            _work(asking.explain(home, turn), turn, status, t)
         st.download_button(
             t("ask-save-tokens"),
             lambda: export.page(told.answer, told.evidence, told.branches, t),

@@ -5,7 +5,7 @@ import streamlit as st
 from ui import page
 
 t = page.words_here()
-st.set_page_config(page_title=t("app-title"), page_icon=":material/menu_book:", layout="wide")
+st.set_page_config(page_title=t("app-title"), page_icon="📖", layout="wide")
 chosen = st.navigation(
     [
         st.Page("pages/ask.py", title=t("ask-page"), icon=":material/chat:", default=True),
@@ -13,6 +13,6 @@ chosen = st.navigation(
     ]
 )
 st.html(page.STYLE)
+chosen.run()
 with st.sidebar:
     page.choose_language()
-chosen.run()

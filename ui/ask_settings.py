@@ -86,14 +86,14 @@ def choose_writing(settings: Settings, t: Words) -> SamplingParams:
 
 
 def _technical(defaults: SamplingParams, t: Words) -> dict[str, Any]:
-    def share(label: str, value: float) -> float:
-        return st.slider(t(f"ask-{label}"), 0.0, 1.0, value, 0.01, help=t(f"ask-{label}-help"))
+    def share(label: str, meaning: str, value: float) -> float:
+        return st.slider(t(label), 0.0, 1.0, value, 0.01, help=t(meaning))
 
     top_k = st.number_input(t("ask-top-k"), 0, value=defaults.top_k, help=t("ask-top-k-help"))
     shares: dict[str, float] = {
-        "top_p": share("top-p", defaults.top_p),
-        "min_p": share("min-p", defaults.min_p),
-        "typical_p": share("typical-p", defaults.typical_p),
+        "top_p": share("ask-top-p", "ask-top-p-help", defaults.top_p),
+        "min_p": share("ask-min-p", "ask-min-p-help", defaults.min_p),
+        "typical_p": share("ask-typical-p", "ask-typical-p-help", defaults.typical_p),
     }
     penalty, low, high = defaults.repetition_penalty, 0.5, 2.0
     repetition = st.slider(

@@ -16,7 +16,8 @@ from ui import resources, store
 from ui.store import Told, Turn
 from ui.worker import Job, Tell
 
-LOADING, JUDGING, SUPPORTING = "ask-loading", "ask-judging", "ask-supporting"
+LOADING, SEARCHING, JUDGING = "ask-loading", "ask-searching", "ask-judging"  # stages, by their words
+SUPPORTING, BRANCHING = "ask-supporting", "ask-branching"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def ask(home: Path, conversation: int, question: str, wanted: Wanted, history: S
     def job(cancelled: threading.Event, tell: Tell) -> None:
         tell(LOADING)
         assistant = resources.assistant(wanted.collection, wanted.template)
-        tell("ask-searching")
+        tell(SEARCHING)
         for event in assistant.stream(
             question, wanted.params, wanted.passages, wanted.keep, cancelled, history=history
         ):
@@ -90,8 +91,10 @@ def branch(home: Path, turn: Turn, shown: int, position: int, token_id: int) -> 
 
     def job(cancelled: threading.Event, tell: Tell) -> None:
         tell(LOADING)
+        assistant = _assistant(turn)
+        tell(BRANCHING)
         answer = (turn.told.answer, *turn.told.branches)[shown]
-        written = _assistant(turn).branch(answer, position, token_id, cancelled)
+        written = assistant.branch(answer, position, token_id, cancelled)
         tell(store.add_branch(home, turn.id, written))
 
     return job

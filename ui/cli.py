@@ -86,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     web = actions.add_parser("ui", parents=[place, retrieval, model], help="open the web page")
     web.add_argument("--port", type=int, default=8501)
     web.add_argument("--address", default="127.0.0.1", help="the address to listen on (default: this machine only)")
+    web.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a name that browsers may call it by"
+    )
+    web.add_argument("--upload-limit", type=flags.positive, default=200, metavar="MB", help="largest file to upload")
     web.set_defaults(run=commands.web)
 
     models = actions.add_parser("models", help="list, fetch and check models").add_subparsers(

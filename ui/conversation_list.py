@@ -58,6 +58,8 @@ def draw(home: Path, current: Conversation | None, t: Words) -> None:
                 on_click=enter,
                 args=(one.id,),
             )
+        if len(found) > _SHOWN:
+            st.caption(t("talk-older", n=len(found) - _SHOWN))
 
 
 def _short(title: str) -> str:

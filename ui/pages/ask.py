@@ -41,9 +41,13 @@ def _converse(settings: Settings, names: list[str], t: Words) -> None:
     said = store.feedback_of(home, [turn.id for turn in turns])
     for turn in turns:
         answer_view.draw(turn, said.get(turn.id, Feedback()), turn is turns[-1], home, t)
-    question = st.chat_input(t("ask-placeholder", collection=wanted.collection), key="question", submit_mode="stop")
+    coming = st.container()
+    with st.container():  # within the page: at its bottom, Streamlit would scroll past the answer to its sources' end
+        placeholder = t("ask-placeholder", collection=wanted.collection)
+        question = st.chat_input(placeholder, key="question", submit_mode="stop")
     if question:
-        _ask(home, current, turns, question, wanted, t)
+        with coming:
+            _ask(home, current, turns, question, wanted, t)
 
 
 def _settings(settings: Settings, names: list[str], t: Words) -> Wanted:
