@@ -136,7 +136,7 @@ def test_numbers_are_written_as_they_are():
         *("1.000", "0.250", "<0.001", "0.000", "1.000")
     ]
     assert [nats(x) for x in (-1.5, -0.001, 0.0, -math.inf)] == ["−1.50", "0.00", "0.00", "−∞"]
-    assert [signed(x) for x in (1.5, -1.5, 0.001, -0.001)] == ["+1.50", "−1.50", "0.00", "0.00"]
+    assert [signed(x) for x in (1.5, -1.5, 0.002, -0.0001)] == ["+1.50", "−1.50", "+0.002", "0.00"]
 
 
 # --- tokens
@@ -454,7 +454,7 @@ def test_the_page_tells_how_the_answer_was_made():
     made = page(answer, evidence, (), EN)
     for told in (
         "<dt>Seed</dt><dd><bdi>11</bdi>",
-        "<dt>temperature</dt><dd><bdi>0.7</bdi>",
+        "<dt>stop</dt><dd><bdi>[&quot;\\n&quot;]</bdi>",
         "0.71, calibrated on 60 questions",
     ):
         assert told in made
