@@ -77,9 +77,10 @@ function modeOf(view) {
 
 function colour(view) {
   const mode = modeOf(view);
+  const shades = Object.fromEntries(mode.legend.map((item) => [item.band, shade(item)]));
   view.data.tokens.forEach((token, n) => {
     const span = view.spans[n];
-    inkOf(span).className = `ob-ink ${shade(token.bands[mode.id], token.signs[mode.id])}`;
+    inkOf(span).className = `ob-ink ${shades[token.bands[mode.id]] ?? ""}`;
     span.setAttribute("aria-label", `${token.name}, ${token.says[mode.id]}`);
     if (mode.id === "passage" && token.mark) inkOf(span).dataset.mark = token.mark;
     else delete inkOf(span).dataset.mark;
@@ -91,13 +92,13 @@ function colour(view) {
   );
 }
 
-function shade(band, sign) {
-  return band ? `ob-${band} ob-sign-${sign}` : "";
+function shade(item) {
+  return `ob-${item.band} ob-sign-${item.sign}`;
 }
 
 function legendItem(item) {
   const text = item.mark ? `${item.mark} ${item.label}` : item.label;
-  return el("li", {}, el("span", { kind: shade(item.band, item.sign), text, dir: "auto" }));
+  return el("li", {}, el("span", { kind: shade(item), text, dir: "auto" }));
 }
 
 // --- tokens
