@@ -74,9 +74,7 @@ def test_bands_follow_the_numbers():
         "lost",
         "lost",
     ]
-    assert [lift_band(x, 0.05) for x in (MUCH, 0.05, 0.04, 0, -0.04, -0.05, -MUCH)] == [
-        *("much-more", "more", "same", "same", "same", "less", "much-less")
-    ]
+    assert [lift_band(x) for x in (MUCH, 0.05, 0.0, -0.05, -MUCH)] == ["much-more", "more", "same", "less", "much-less"]
 
 
 @pytest.mark.parametrize("mode", SIGNS)
@@ -136,7 +134,7 @@ def test_numbers_are_written_as_they_are():
         *("1.000", "0.250", "<0.001", "0.000", "1.000")
     ]
     assert [nats(x) for x in (-1.5, -0.001, 0.0, -math.inf)] == ["−1.50", "0.00", "0.00", "−∞"]
-    assert [signed(x) for x in (1.5, -1.5, 0.001, -0.001)] == ["+1.50", "−1.50", "0.00", "0.00"]
+    assert [signed(x) for x in (1.5, -1.5, 0.002, -0.0001)] == ["+1.50", "−1.50", "+0.002", "0.00"]
 
 
 # --- tokens
@@ -224,7 +222,7 @@ def test_a_passage_leads_only_beyond_the_noise():
         best = max(evidence.passages, key=lambda one: one.values[n])
         led = best.values[n] >= 0.01
         assert token["bands"]["passage"] == (passage_band(best.rank - 1) if led else None)
-        assert token["facts"][-1].startswith(f"[{best.rank}]" if led else "none")
+        assert (f"[{best.rank}]" if led else EN("token-no-passage")) in token["facts"][-1]
 
 
 def test_a_colouring_that_is_not_at_hand_says_how_to_get_it():
@@ -250,7 +248,7 @@ def test_branches_are_listed_with_their_total():
     branch = answer_of(steps_of("The tea room is called the Slipway.", 2))
     data = view_data(answer, evidence, [branch], 1, EN)
     first, second = data["branches"]
-    assert (first["logprob"], second["logprob"]) == (answer.logprob, branch.logprob)
+    assert (first["logprob"], second["logprob"]) == pytest.approx((answer.logprob, branch.logprob), abs=1e-6)
     assert (first["tokens"], second["tokens"]) == (len(answer.steps), len(branch.steps))
     assert (first["before"], first["rest"]) == (answer.text, "")
     assert (second["before"], second["rest"]) == ("The tea room is called ", "the Slipway.")
@@ -276,8 +274,8 @@ def test_a_long_beginning_is_cut_where_a_branch_differs_late():
 def test_the_time_line_has_a_point_a_token():
     answer, _ = explained()
     line = timeline(answer, answer.contrast, EN)
-    assert line["with"] == [s.logprob for s in answer.steps]
-    assert line["without"] == list(answer.contrast.without)
+    assert line["with"] == pytest.approx([s.logprob for s in answer.steps], abs=1e-6)
+    assert line["without"] == pytest.approx(list(answer.contrast.without), abs=1e-6)
     assert len(line["readings"]) == len(answer.steps)
     assert line["low"] <= min(*line["with"], *line["without"])
     assert 3 <= len(line["ticks"]) <= 6
@@ -454,7 +452,7 @@ def test_the_page_tells_how_the_answer_was_made():
     made = page(answer, evidence, (), EN)
     for told in (
         "<dt>Seed</dt><dd><bdi>11</bdi>",
-        "<dt>temperature</dt><dd><bdi>0.7</bdi>",
+        "<dt>stop</dt><dd><bdi>[&quot;\\n&quot;]</bdi>",
         "0.71, calibrated on 60 questions",
     ):
         assert told in made

@@ -129,7 +129,7 @@ def test_the_keyboard_reaches_everything(show):
         page.keyboard.press(key)
         assert page.evaluate(focused) == f"token-{expected}"
     assert card(page).is_visible(), "focus shows what hovering shows"
-    assert page.evaluate("getComputedStyle(document.activeElement.lastChild).outlineStyle") == "solid"
+    assert page.evaluate("getComputedStyle(document.activeElement.firstElementChild).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     assert token(page, 0).get_attribute("aria-pressed") == "true"
     page.keyboard.press("Tab")
@@ -146,7 +146,7 @@ def test_the_keyboard_reaches_everything(show):
 def test_up_and_down_move_between_lines(show):
     page = show(*explained(SENTENCES * 4), width=390)
     token(page, 0).focus()
-    top = "document.activeElement.lastChild.getBoundingClientRect().top"
+    top = "document.activeElement.firstElementChild.getBoundingClientRect().top"
     before = page.evaluate(top)
     page.keyboard.press("ArrowDown")
     assert page.evaluate(top) > before
@@ -173,6 +173,15 @@ def test_each_colouring_says_what_it_shows(show, mode):
     labels = page.locator(".ob-token").evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
     assert sum(said[mode] in label for label in labels) > len(labels) / 2
     assert (page.locator("[data-mark]").count() > 0) == (mode == "passage")
+
+
+def test_only_ink_is_coloured_and_numbered(show):
+    answer = answer_of([step(" One"), step("."), step("\n\n"), step("  "), step("Two")])
+    page = show(answer, evidence_of(answer))
+    page.locator("input[value=passage]").check(force=True)
+    inks = page.locator(".ob-ink").evaluate_all("all => all.map(one => one.textContent)")
+    assert inks == ["One", ".", "↵\n↵", "  ", "Two"]
+    assert page.locator(".ob-tokens").evaluate("all => all.textContent") == "One.↵\n↵\n  Two"
 
 
 def test_what_is_not_at_hand_cannot_be_chosen_and_says_why(show):

@@ -52,7 +52,7 @@ def answer_of(steps, question="What is the tea room called?", passages=None, con
         prompt=Prompt(question, "plain", passages, (), "prompt", (1, 2)),
         text="".join(s.text for s in steps).strip() if text is None else text,
         steps=tuple(steps),
-        params=SamplingParams(temperature=0.7, seed=11),
+        params=SamplingParams(temperature=0.7, seed=11, stop=("\n",)),
         language_model="a small model",
         timings=Timings(0.1, 0.2, 1.0),
         contrast=contrast,

@@ -37,9 +37,9 @@ def entropy_band(entropy: float) -> str:
     return next(name for name, bound in ENTROPY if entropy < bound or bound == math.inf)
 
 
-def lift_band(lift: float, noise_floor: float) -> str:
-    """Of what the documents changed, in nats; what does not reach the noise floor is `same`."""
-    if abs(lift) < noise_floor:
+def lift_band(lift: float) -> str:
+    """Of what the documents changed, in nats; noise is to come as 0, which is `same`."""
+    if not lift:
         return "same"
     if lift > 0:
         return "much-more" if lift >= MUCH else "more"

@@ -91,7 +91,7 @@ function placeCard(view, span) {
     card.style.left = card.style.top = "";
     return;
   }
-  const at = inkOf(span), frame = root.getBoundingClientRect();
+  const at = placeOf(span), frame = root.getBoundingClientRect();
   const height = card.offsetHeight, below = at.bottom + 6, above = at.top - 6 - height;
   const lowest = window.innerHeight - height - 6;
   const top = below <= lowest ? below : above >= 0 ? above : Math.max(6, lowest);
@@ -100,8 +100,8 @@ function placeCard(view, span) {
 }
 
 /** Where a token's text is, its first line if it has several; the blank before it may hang on the line above. */
-function inkOf(span) {
-  return span.lastChild.getClientRects()[0] ?? span.getBoundingClientRect();
+function placeOf(span) {
+  return inkOf(span).getClientRects()[0] ?? span.getBoundingClientRect();
 }
 
 function narrow() {
@@ -110,7 +110,7 @@ function narrow() {
 
 /** Where the sheet covers the token that it is about, bring the token out from under it. */
 function uncover(view, span) {
-  if (!narrow() || inkOf(span).bottom < view.card.getBoundingClientRect().top) return;
+  if (!narrow() || placeOf(span).bottom < view.card.getBoundingClientRect().top) return;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  span.lastChild.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
+  inkOf(span).scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
 }

@@ -12,7 +12,7 @@ from rag.schema import Answer
 from ui.token_view import figures
 from ui.token_view.bands import SIGNS, passage_band
 from ui.token_view.signs import nats
-from ui.token_view.tokens import Shown, fact_names, token
+from ui.token_view.tokens import Shown, fact_names, on_show, token
 from ui.words import Words
 
 Json = dict[str, Any]
@@ -79,17 +79,17 @@ def view_data(answer: Answer, evidence: Evidence | None, branches: Sequence[Answ
     displayed = [answer, *branches][shown]
     found = evidence if shown == 0 else None
     contrast = found.contrast if displayed.contrast is None and found else displayed.contrast
-    on_show = Shown(displayed, contrast, found, passage_titles(answer))
+    text = on_show(displayed, contrast, found, passage_titles(answer))
     return {
         "words": {name: t(key) for name, key in WORDS.items()},
-        "facts": fact_names(on_show, t),
-        "modes": modes(on_show, t),
+        "facts": fact_names(text, t),
+        "modes": modes(text, t),
         "text": displayed.text,
-        "tokens": [token(on_show, n, t) for n in range(len(displayed.steps))],
+        "tokens": [token(text, n, t) for n in range(len(displayed.steps))],
         "choose": True,
         "branches": branch_list(answer, branches, shown, t),
         "timeline": figures.timeline(displayed, contrast, t),
-        "heat": figures.heat(displayed, found, on_show.titles, t) if found else None,
+        "heat": figures.heat(displayed, found, text.titles, t) if found else None,
     }
 
 

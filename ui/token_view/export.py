@@ -116,9 +116,16 @@ def _made(answer: Answer, t: Words) -> str:
         t("token-page-seed"): answer.params.seed,
         **{f.name: getattr(answer.params, f.name) for f in fields(answer.params) if f.name != "seed"},
     }
-    told = {name: t("token-page-none") if value in (None, ()) else value for name, value in rows.items()}
+    told = {name: _plain(value, t) for name, value in rows.items()}
     body = "".join(f"<dt>{_text(name)}</dt><dd><bdi>{_text(value)}</bdi></dd>" for name, value in told.items())
     return f'{_element("h2", t("token-page-made"))}<dl class="made">{body}</dl>'
+
+
+def _plain(value: object, t: Words) -> str:
+    """A setting as text: a stop string such as a line break can be seen in it."""
+    if value is None or value == ():
+        return t("token-page-none")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _element(tag: str, text: str) -> str:

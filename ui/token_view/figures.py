@@ -19,8 +19,8 @@ _METHODS = {"shapley": "token-heat-shapley", "first and last": "token-heat-ends"
 
 
 def finite(value: float) -> float | None:
-    """A number that JSON can hold; None where it is none."""
-    return value if math.isfinite(value) else None
+    """A number that JSON can hold, in as many digits as can be seen; None where it is none."""
+    return round(value, 6) if math.isfinite(value) else None
 
 
 def timeline(answer: Answer, contrast: Contrast | None, t: Words) -> Json | None:

@@ -35,14 +35,14 @@ def probability(logprob: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference in nats, with its sign; none where it is rounded to nothing."""
-    text = f"{value:+.2f}".replace("-", "−")
+    """A difference in nats, with its sign; none where it is rounded to nothing. Small ones have a digit more."""
+    text = f"{value:+.{2 if abs(value) >= 0.01 else 3}f}".replace("-", "−")
     return text if text.strip("+−0.") else "0.00"
 
 
 def nats(value: float) -> str:
     """A log-probability."""
-    return "−∞" if value == -math.inf else signed(value).lstrip("+")
+    return "−∞" if value == -math.inf else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 def _code(character: str) -> str:

@@ -77,12 +77,13 @@ function modeOf(view) {
 
 function colour(view) {
   const mode = modeOf(view);
+  const shades = Object.fromEntries(mode.legend.map((item) => [item.band, shade(item)]));
   view.data.tokens.forEach((token, n) => {
     const span = view.spans[n];
-    span.lastChild.className = `ob-ink ${shade(token.bands[mode.id], token.signs[mode.id])}`;
+    inkOf(span).className = `ob-ink ${shades[token.bands[mode.id]] ?? ""}`;
     span.setAttribute("aria-label", `${token.name}, ${token.says[mode.id]}`);
-    if (mode.id === "passage" && token.mark) span.lastChild.dataset.mark = token.mark;
-    else delete span.lastChild.dataset.mark;
+    if (mode.id === "passage" && token.mark) inkOf(span).dataset.mark = token.mark;
+    else delete inkOf(span).dataset.mark;
   });
   const notes = view.data.modes.map((other) => other.note).filter(Boolean);
   view.legend.replaceChildren(
@@ -91,22 +92,27 @@ function colour(view) {
   );
 }
 
-function shade(band, sign) {
-  return band ? `ob-${band} ob-sign-${sign}` : "";
+function shade(item) {
+  return `ob-${item.band} ob-sign-${item.sign}`;
 }
 
 function legendItem(item) {
   const text = item.mark ? `${item.mark} ${item.label}` : item.label;
-  return el("li", {}, el("span", { kind: shade(item.band, item.sign), text, dir: "auto" }));
+  return el("li", {}, el("span", { kind: shade(item), text, dir: "auto" }));
 }
 
 // --- tokens
 
-/** A token: the blank before it, which stays uncoloured, and what is coloured. */
+/** A token: its ink, which is coloured, between the blanks and the line break around it, which are not. */
 function tokenSpan(token, n) {
-  const ink = token.text.trimStart() || token.text, blank = token.text.slice(0, token.text.length - ink.length);
+  const ink = token.text.trim() || token.text, at = token.text.indexOf(ink);
+  const before = n ? token.text.slice(0, at) : "", after = token.text.slice(at + ink.length);
   const names = { role: "button", tabindex: "-1", "aria-pressed": "false", "data-n": n, "data-key": `token-${n}` };
-  return el("span", { kind: "ob-token", ...names }, blank, el("span", { kind: "ob-ink", text: ink }));
+  return el("span", { kind: "ob-token", ...names }, before, el("span", { kind: "ob-ink", text: ink }), after);
+}
+
+function inkOf(span) {
+  return span.firstElementChild;
 }
 
 function listen(view) {
@@ -139,10 +145,10 @@ function onKey(view, n, event) {
 
 /** The token nearest to this one on the next line, or the one before. */
 function otherLine(view, n, down) {
-  const from = inkOf(view.spans[n]), step = down ? 1 : -1;
+  const from = placeOf(view.spans[n]), step = down ? 1 : -1;
   let best, line;
   for (let i = n + step; view.spans[i]; i += step) {
-    const at = inkOf(view.spans[i]);
+    const at = placeOf(view.spans[i]);
     if (Math.abs(at.top - from.top) < from.height / 2) continue;
     line ??= at.top;
     if (Math.abs(at.top - line) > from.height / 2) break;

@@ -10,7 +10,7 @@ from typing import Any
 
 from rag.evidence import Evidence, PassageValues
 from rag.schema import Alternative, Answer, Contrast, TokenStep
-from ui.token_view.bands import SIGNS, band, entropy_band, lift_band, passage_band, rank_band
+from ui.token_view.bands import band, entropy_band, lift_band, passage_band, rank_band
 from ui.token_view.signs import END, PART, alone, in_flow, nats, probability, signed
 from ui.words import Words
 
@@ -19,22 +19,32 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The text on show and what is known of it."""
+    """The text on show and what is known of it, of which some is a value a token."""
 
     answer: Answer
     contrast: Contrast | None
     evidence: Evidence | None
     titles: Mapping[int, str]  # of the passages, by rank
+    lift: tuple[float | None, ...]  # what the documents changed, in nats; None where that is noise or not known
+    leading: tuple[PassageValues | None, ...]  # the passage that gave most, None as well
+
+
+def on_show(answer: Answer, contrast: Contrast | None, evidence: Evidence | None, titles: Mapping[int, str]) -> Shown:
+    """What is known of a text, token by token."""
+    lift: tuple[float | None, ...] = (None,) * len(answer.steps)
+    if contrast:
+        lift = tuple(x if abs(x) >= contrast.noise_floor else None for x in contrast.lift)
+    leading = tuple(leading_passage(evidence, n) for n in range(len(answer.steps)))
+    return Shown(answer, contrast, evidence, titles, lift, leading)
 
 
 def token(shown: Shown, n: int, t: Words) -> Json:
     """The n-th token."""
-    step, bands = shown.answer.steps[n], _bands(shown, n)
+    step = shown.answer.steps[n]
     return {
         "id": step.token_id,
         **_text(shown.answer, n, t),
-        "bands": bands,
-        "signs": {mode: SIGNS[mode][name] if mode in SIGNS else "number" for mode, name in bands.items() if name},
+        "bands": _bands(shown, n),
         "mark": _mark(shown, n),
         "says": _says(shown, n, t),
         "facts": _facts(shown, n, t),
@@ -45,13 +55,12 @@ def token(shown: Shown, n: int, t: Words) -> Json:
 
 def _bands(shown: Shown, n: int) -> dict[str, str | None]:
     """The band in each colouring, None where there is none."""
-    step, contrast = shown.answer.steps[n], shown.contrast
-    leading = leading_passage(shown.evidence, n)
+    step, leading = shown.answer.steps[n], shown.leading[n]
     return {
         "probability": band(step.logprob),
         "rank": rank_band(step.rank),
         "entropy": entropy_band(step.entropy),
-        "lift": lift_band(contrast.lift[n], contrast.noise_floor) if contrast else None,
+        "lift": lift_band(shown.lift[n] or 0.0) if shown.contrast else None,
         "passage": passage_band(list(shown.titles).index(leading.rank)) if leading else None,
     }
 
@@ -77,8 +86,7 @@ def leading_passage(evidence: Evidence | None, n: int) -> PassageValues | None:
 
 def _mark(shown: Shown, n: int) -> str | None:
     """The leading passage's number, where a run of tokens that lean on it ends: read like a reference."""
-    leading = leading_passage(shown.evidence, n)
-    after = leading_passage(shown.evidence, n + 1) if n + 1 < len(shown.answer.steps) else None
+    leading, after = (*shown.leading, None)[n : n + 2]
     if leading is None or (after and after.rank == leading.rank):
         return None
     return f"[{leading.rank}]"
@@ -86,8 +94,7 @@ def _mark(shown: Shown, n: int) -> str | None:
 
 def _says(shown: Shown, n: int, t: Words) -> Json:
     """What a token says of itself in each colouring, for those who do not see it."""
-    step, leading = shown.answer.steps[n], leading_passage(shown.evidence, n)
-    lift = _different(shown.contrast, n)
+    step, lift, leading = shown.answer.steps[n], shown.lift[n], shown.leading[n]
     return {
         "probability": t("token-says-probability", value=probability(step.logprob)),
         "rank": t("token-says-rank", value=step.rank),
@@ -95,11 +102,6 @@ def _says(shown: Shown, n: int, t: Words) -> Json:
         "lift": t("token-band-same") if lift is None else t("token-says-lift", value=signed(lift)),
         "passage": t("token-says-passage", value=leading.rank) if leading else t("token-no-passage"),
     }
-
-
-def _different(contrast: Contrast | None, n: int) -> float | None:
-    """What the documents changed, in nats; None where that is noise."""
-    return contrast.lift[n] if contrast and abs(contrast.lift[n]) >= contrast.noise_floor else None
 
 
 def fact_names(shown: Shown, t: Words) -> list[str]:
@@ -114,11 +116,11 @@ def _facts(shown: Shown, n: int, t: Words) -> list[str]:
     facts = [_both(step.logprob, t), _both(step.sampled_logprob, t)]
     facts += [str(step.rank), t("token-nats", value=f"{step.entropy:.2f}")]
     if shown.contrast:
-        lift = _different(shown.contrast, n)
+        lift = shown.lift[n]
         facts.append(_both(shown.contrast.without[n], t))
         facts.append(t("token-band-same") if lift is None else t("token-nats", value=signed(lift)))
     if shown.evidence:
-        one = leading_passage(shown.evidence, n)
+        one = shown.leading[n]
         given = one and t("token-gave", rank=one.rank, title=shown.titles[one.rank], value=signed(one.values[n]))
         facts.append(given or t("token-no-passage"))
     return facts
@@ -159,5 +161,5 @@ def others(step: TokenStep) -> Json:
 
 
 def share(logprob: float) -> float:
-    """A probability as the length of a bar."""
-    return min(1.0, math.exp(logprob))
+    """A probability as the length of a bar, in as many digits as can be seen."""
+    return min(1.0, round(math.exp(logprob), 6))
