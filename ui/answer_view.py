@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from rag.errors import RagError
 from rag.schema import RetrievedPassage
+from rag.templates import is_refusal
 from ui import asking, page, store, viewer
 from ui.answer_html import answer_html, best_first, quotes_html, source_html, supporting
 from ui.asking import Progress
@@ -50,7 +51,7 @@ def _answer(turn: Turn, t: Words) -> None:
         st.warning(found.declined, icon=":material/block:")
     if found.reason:
         st.info(found.reason, icon=":material/info:")
-    if told.answer.text:
+    if told.answer.text and not is_refusal(told.answer.text):
         if told.answer.abstained:
             st.caption(t("ask-guess"))
         st.html(answer_html(told, str(turn.id)))

@@ -99,7 +99,7 @@ def web(settings: Settings, options: Options) -> int:
     command += [f"--browser.serverAddress={'localhost' if everywhere else options.address}"]
     hosts = {"localhost", "127.0.0.1", *options.allow_host} | (set() if everywhere else {options.address})
     command += [f"--server.allowedHosts={host}" for host in sorted(hosts)]
-    command += ["--theme.primaryColor=#2f6f9f"]
+    command += ["--theme.light.primaryColor=#2f6f9f", "--theme.dark.primaryColor=#6fb1dd"]
     command += [f"--server.maxUploadSize={options.upload_limit}"]
     command += ["--browser.gatherUsageStats=false", "--client.showErrorDetails=none", "--client.toolbarMode=minimal"]
     err.print(f"Openbook listens on http://{options.address}:{options.port} (Ctrl-C ends it)")
