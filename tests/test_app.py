@@ -1,93 +1,192 @@
-"""The app in Streamlit's own test harness."""
+"""The page Ask in Streamlit's own test harness: what a person asks, sees and keeps."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from ui import resources
+from ui import resources, store
+from ui.words import words
 
 APP = str(Path(__file__).parents[1] / "ui" / "app.py")
+TEA = "What is the name of the tea room?"
+t = words("en")
 
 
 @pytest.fixture
-def app(home, monkeypatch):
-    monkeypatch.setenv("RAG_HOME", str(home))
+def own_home(home, tmp_path):
+    """A home of this test alone, with the models and collections of all."""
+    for name in ("models", "collections"):
+        (tmp_path / name).symlink_to(home / name)
+    return tmp_path
+
+
+@pytest.fixture
+def app(own_home, monkeypatch):
+    monkeypatch.setenv("RAG_HOME", str(own_home))
     monkeypatch.setenv("RAG_COLLECTION", "examples")
     monkeypatch.setenv("RAG_MAX_NEW_TOKENS", "8")
-    for cached in (resources.settings, resources.assistant):
-        cached.clear()
+    resources.clear()
     yield AppTest.from_file(APP, default_timeout=120)
-    for cached in (resources.settings, resources.assistant):
-        cached.clear()
+    resources.clear()
 
 
 def ask(app, question):
-    app.text_input[0].set_value(question)
-    return next(b for b in app.button if b.label == "Ask").click().run()
+    app.chat_input[0].set_value(question).run()
+    assert not app.exception
+    return app
 
 
-def written(app):
+def drawn(app):
     return " ".join(element.proto.body for element in app.get("html"))
 
 
-def test_a_question_is_answered_with_sources_and_tokens(app):
+def labelled(elements, label):
+    return next(element for element in elements if element.label == label)
+
+
+def turns(home):
+    return [turn for one in store.conversations(home) for turn in store.turns(home, one.id)]
+
+
+def test_a_question_is_answered_with_trust_sources_and_a_place_to_look_behind(app, own_home):
     app.run()
     assert not app.exception
-    ask(app, "What is the name of the tea room?")
-    assert not app.exception
+    assert t("ask-intro") in [text.value for text in app.text]
+    ask(app, TEA)
     assert not app.error
-    assert len(re.findall("ob-token ob-", written(app))) >= 1
-    assert "Visiting" in written(app)
-    assert any(text.value.startswith("The documents ") for text in app.text), "what they changed"
-    assert "leans on" in written(app)
-    assert "cosine" in " ".join(text.value for text in app.text)
-    assert any(re.match(r"Confidence 0\.|Its best answer", text.value) for text in app.text)
-    answer = app.session_state.answer
-    assert answer.prompt.question == "What is the name of the tea room?"
+    (turn,) = turns(own_home)
+    answer = turn.told.answer
+    assert answer.prompt.question == TEA
     assert len(answer.steps) <= 8
-    # A rerun that only moves a slider keeps the answer and asks nothing.
-    app.sidebar.slider[1].set_value(1.0).run()
-    assert app.session_state.answer is answer
-    assert "ob-token" in written(app)
+    assert answer.contrast is not None
+    body = drawn(app)
+    assert "Visiting" in body
+    assert 'class="ob-cite' in body
+    assert "<mark>" in body
+    assert t("trust-leans") in body
+    assert "cosine" in " ".join(text.value for text in app.text)
+    facts = next(text.value for text in app.text if answer.language_model in text.value)
+    assert f"seed {answer.params.seed}" in facts
+    assert dict(turn.told.settings) == {"collection": "examples", "template": "auto", "passages": 3}
 
 
-def test_a_decline_shows_the_sentence_that_fits_best(app):
-    app.run()
-    ask(app, "来访的工匠每次在对方那里住多久？")
+def test_moving_a_slider_asks_nothing_and_keeps_the_conversation(app, own_home):
+    ask(app.run(), TEA)
+    before = drawn(app)
+    labelled(app.sidebar.slider, t("ask-temperature")).set_value(1.0).run()
     assert not app.exception
+    assert drawn(app) == before
+    assert len(turns(own_home)) == 1
+
+
+def test_a_conversation_goes_on_is_found_again_and_deleted(app, own_home):
+    ask(app.run(), TEA)
+    ask(app, "When is it open?")
+    first, second = turns(own_home)
+    assert first.conversation == second.conversation
+    assert "tea room" in second.told.answer.prompt.search_question
+    labelled(app.sidebar.button, t("talk-new")).click().run()
+    assert t("ask-intro") in [text.value for text in app.text]
+    ask(app, "Who looks after the tool library?")
+    assert len(store.conversations(own_home)) == 2
+    labelled(app.sidebar.text_input, t("talk-search")).set_value("TEA room").run()
+    titles = [button.label for button in app.sidebar.button if button.key and button.key.startswith("talk-")]
+    assert len(titles) == 1
+    app.sidebar.button(f"talk-{first.conversation}").click().run()
+    assert [text.value for text in app.text].count("When is it open?") == 1
+    labelled(app.button, t("talk-delete")).click().run()
+    labelled(app.button, t("talk-yes")).click().run()
+    assert not app.exception
+    assert [one.id for one in store.conversations(own_home)] != []
+    assert first.conversation not in [one.id for one in store.conversations(own_home)]
+    assert t("ask-intro") in [text.value for text in app.text]
+
+
+def test_an_address_opens_its_conversation(app, own_home):
+    ask(app.run(), TEA)
+    (turn,) = turns(own_home)
+    again = AppTest.from_file(APP, default_timeout=120)
+    again.query_params["conversation"] = str(turn.conversation)
+    again.run()
+    assert TEA in [text.value for text in again.text]
+    nowhere = AppTest.from_file(APP, default_timeout=120)
+    nowhere.query_params["conversation"] = "99999"
+    nowhere.run()
+    assert not nowhere.exception
+    assert t("ask-intro") in [text.value for text in nowhere.text]
+
+
+def test_a_decline_names_the_preset_and_shows_the_sentence_that_fits_best(app):
+    ask(app.run(), "来访的工匠每次在对方那里住多久？")
     assert "multilingual" in app.warning[0].value
-    assert "Fits best" in written(app)
-    assert "<mark>" in written(app)
+    assert t("trust-fits") in drawn(app)
+    assert "<mark>" in drawn(app)
 
 
-def test_the_controls_reach_the_sampling_loop(app):
+def test_the_controls_reach_the_sampling_loop_and_are_kept(app, own_home):
     app.run()
-    app.sidebar.slider[0].set_value(1)
-    app.sidebar.slider[1].set_value(1.5)
-    app.sidebar.number_input[0].set_value(3)
-    app.sidebar.number_input[1].set_value(2)
-    app.sidebar.number_input[2].set_value(11)
-    for slider, value in ((4, 0.1), (5, 0.9), (6, 1.2)):
-        app.sidebar.slider[slider].set_value(value)
-    ask(app, "What is the name of the tea room?")
-    answer = app.session_state.answer
+    for label, value in (("ask-passages", 1), ("ask-temperature", 1.5), ("ask-min-p", 0.1), ("ask-typical-p", 0.9)):
+        labelled(app.sidebar.slider, t(label)).set_value(value)
+    for label, value in (("ask-top-k", 3), ("ask-ngram", 2), ("ask-seed", 11)):
+        labelled(app.sidebar.number_input, t(label)).set_value(value)
+    labelled(app.sidebar.multiselect, t("ask-types")).set_value(["md"])
+    ask(app, TEA)
+    (turn,) = turns(own_home)
+    answer = turn.told.answer
     assert (answer.params.temperature, answer.params.top_k, answer.params.seed) == (1.5, 3, 11)
-    assert (answer.params.min_p, answer.params.typical_p) == (0.1, 0.9)
-    assert (answer.params.repetition_penalty, answer.params.no_repeat_ngram) == (1.2, 2)
-    assert len(answer.prompt.passages) == 1
+    assert (answer.params.min_p, answer.params.typical_p, answer.params.no_repeat_ngram) == (0.1, 0.9, 2)
+    assert [p.passage.source.rsplit(".", 1)[1] for p in answer.prompt.passages] == ["md"]
+    assert dict(turn.told.settings) == {"collection": "examples", "template": "auto", "passages": 1, "types": "md"}
 
 
-def test_an_empty_question_is_a_sentence(app):
-    app.run()
-    ask(app, " ")
+def test_another_kind_of_answer_is_written_by_the_model_as_it_came(app, own_home):
+    labelled(app.run().sidebar.selectbox, t("ask-style")).set_value("summary")
+    ask(app, "the tea room")
+    (turn,) = turns(own_home)
+    assert turn.told.answer.prompt.template.startswith("summary")
+    assert turn.told.answer.language_model == "embedded"
+
+
+def test_feedback_is_kept_and_comes_back(app, own_home):
+    ask(app.run(), TEA)
+    (turn,) = turns(own_home)
+    labelled(app.text_area, t("ask-corrected")).set_value("The Caulker's Rest")
+    labelled(app.text_area, t("ask-note")).set_value("nice *place*")
+    labelled(app.button, t("ask-keep")).click().run()
     assert not app.exception
+    said = store.feedback_of(own_home, [turn.id])[turn.id]
+    assert (said.corrected, said.note) == ("The Caulker's Rest", "nice *place*")
+    app.run()
+    assert store.feedback_of(own_home, [turn.id])[turn.id] == said
+
+
+def test_the_tokens_are_one_click_away_and_can_be_explained(app, own_home):
+    ask(app.run(), TEA)
+    labelled(app.toggle, t("ask-behind")).set_value(True).run()
+    assert not app.exception
+    labelled(app.button, t("ask-explain")).click().run()
+    assert not app.exception
+    (turn,) = turns(own_home)
+    evidence = turn.told.evidence
+    assert evidence.method == "shapley"
+    assert turn.told.citations == evidence.citations
+    assert t("ask-explain") not in [button.label for button in app.button], "it is computed once"
+
+
+def test_an_empty_question_and_an_endless_one_are_sentences(app, own_home):
+    ask(app.run(), "  ")
     assert "ask something" in app.error[0].value
+    ask(app, "why " * 9000)
+    assert app.error
+    assert store.conversations(own_home) == [], "nothing is kept of a question that could not be asked"
 
 
 def test_without_a_collection_it_says_how_to_make_one(app, tmp_path, monkeypatch):
-    monkeypatch.setenv("RAG_HOME", str(tmp_path))
+    monkeypatch.setenv("RAG_HOME", str(tmp_path / "empty"))
+    resources.clear()
     app.run()
     assert not app.exception
     assert "rag ingest" in app.code[0].value
@@ -95,6 +194,24 @@ def test_without_a_collection_it_says_how_to_make_one(app, tmp_path, monkeypatch
 
 def test_a_wrong_setting_is_a_sentence(app, monkeypatch):
     monkeypatch.setenv("RAG_TOP_K", "many")
+    resources.clear()
     app.run()
     assert not app.exception
-    assert "top_k" in app.error[0].value
+    assert re.sub(r"\\", "", app.error[0].value).startswith("Setting top_k")
+
+
+def test_the_page_speaks_chinese_when_it_is_asked_to(app):
+    app.run()
+    app.session_state["language"] = "zh"
+    app.run()
+    assert not app.exception
+    assert words("zh")("ask-title") in [title.value for title in app.title]
+    assert "examples" in app.chat_input[0].placeholder
+    assert not re.search(
+        "[a-z]{4,}",
+        json.dumps([s.label for s in app.sidebar.slider], ensure_ascii=False)
+        .lower()
+        .replace("top-p", "")
+        .replace("min-p", "")
+        .replace("typical", ""),
+    )

@@ -12,6 +12,7 @@ from ui.store import Conversation, Turn
 from ui.words import Words
 
 OPEN = "conversation"  # in the session's state and in the address
+_DELETING = "deleting"  # the conversation of which it is asked whether to delete it
 _SHOWN = 12
 
 
@@ -84,20 +85,19 @@ def draw_actions(home: Path, current: Conversation, turns: list[Turn], t: Words)
             "application/jsonl",
             on_click="ignore",
         )
-        if st.button(t("talk-delete"), icon=":material/delete:"):
-            _ask_to_delete(home, current, t)
+        st.button(t("talk-delete"), icon=":material/delete:", on_click=_sure, args=(current.id,))
+        if st.session_state.get(_DELETING) == current.id:
+            st.text(t("talk-delete-sure", title=_short(current.title)))
+            st.button(t("talk-yes"), type="primary", on_click=_delete, args=(home, current.id))
+            st.button(t("talk-no"), on_click=_sure, args=(None,))
 
 
-def _ask_to_delete(home: Path, current: Conversation, t: Words) -> None:
-    @st.dialog(t("talk-delete"))
-    def sure() -> None:
-        st.text(t("talk-delete-sure", title=_short(current.title)))
-        with st.container(horizontal=True):
-            if st.button(t("talk-yes"), type="primary"):
-                store.delete(home, current.id)
-                leave()
-                st.rerun()
-            if st.button(t("talk-no")):
-                st.rerun()
+def _sure(number: int | None) -> None:
+    """Ask whether a conversation is to be deleted; None asks no more."""
+    st.session_state[_DELETING] = number
 
-    sure()
+
+def _delete(home: Path, number: int) -> None:
+    store.delete(home, number)
+    _sure(None)
+    leave()
