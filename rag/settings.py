@@ -39,7 +39,7 @@ class Settings:
     confidence: str = "auto"  # none, or a file of `rag eval calibrate`
     device: str = "auto"
     passages: int = 3
-    read_each: bool = True  # also by itself, where an adapter for short answers serves
+    read_each: bool = False  # each passage by itself too, where an adapter for short answers serves
     rerank: str = "none"
     join: bool = False
     template: str = "auto"

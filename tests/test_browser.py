@@ -1,85 +1,197 @@
-"""The app in a real browser: an answer appears, a token shows its alternatives, nothing is asked of the internet."""
+"""The page Ask in a real browser: from a question to what is behind a token, whatever a document says."""
 
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
+import re
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.browsing import NEEDS_CHROMIUM, chromium, serving, watched
+from ui.cli import main
+from ui.words import words
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+pytestmark = NEEDS_CHROMIUM
+TEA = "What is the name of the tea room?"
+LONG = 120_000  # milliseconds; a busy machine answers slowly
+t = words("en")
 
 
-@pytest.fixture
-def server(home):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "ui.cli",
-        "ui",
-        "--home",
-        str(home),
-        "--collection",
-        "examples",
-        "--port",
-        str(port),
-    ]
-    process = subprocess.Popen(
-        [*command, "--max-new-tokens", "8"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
-            break
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.5)
-    yield url
-    process.terminate()
-    process.wait(20)
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def server(home, tmp_path_factory):
+    own = tmp_path_factory.mktemp("browsed")
+    for name in ("models", "collections"):
+        (own / name).symlink_to(home / name)
+    with serving(own, "--collection", "examples", "--max-new-tokens", "8") as url:
+        yield url
+
+
+def ask(page, question):
+    before = page.locator(".ob-answer").count()
+    page.get_by_placeholder(re.compile("Ask a question")).fill(question, timeout=LONG)
+    page.keyboard.press("Enter")
+    page.locator(".ob-answer").nth(before).wait_for(timeout=LONG)
+    page.get_by_text(t("ask-how")).nth(before).wait_for(timeout=LONG)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_ask_and_look_behind_a_token(server, width):
-    from playwright.sync_api import sync_playwright
+def test_ask_follow_a_citation_and_look_behind_a_token(browser, server, width):
+    page, wrong = watched(browser, server, viewport={"width": width, "height": 900})
+    page.goto(server)
+    ask(page, TEA)
+    page.locator("mark", has_text="is called The Caulker's Rest and is run by").wait_for()
+    cite = page.locator("a.ob-cite").first
+    source = page.locator(cite.get_attribute("href"))
+    outline = "e => getComputedStyle(e).outlineStyle"
+    assert source.evaluate(outline) == "none"
+    cite.focus()
+    assert source.evaluate(outline) == "solid", "what it leans on lights up"
+    cite.click()
+    assert source.evaluate("e => e.getBoundingClientRect().top < innerHeight")
+    page.get_by_text(t("ask-behind")).click()
+    token = page.locator("[data-n='0']")
+    token.hover(timeout=LONG)
+    card = page.locator(".ob-card")
+    card.wait_for()
+    assert t("token-fact-model") in card.inner_text()
+    box = card.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert wrong == []
+    page.close()
 
-    outside = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.on(
-            "request", lambda r: outside.append(r.url) if r.url.startswith("http") and server not in r.url else None
-        )
+
+def test_another_token_is_written_on_from(browser, server):
+    page, wrong = watched(browser, server, viewport={"width": 1280, "height": 1400})
+    page.goto(server)
+    ask(page, TEA)
+    said = page.locator(".ob-answer").inner_text()
+    page.get_by_text(t("ask-behind")).click()
+    page.locator("[data-n='0']").click(timeout=LONG)
+    page.locator(".ob-card button.ob-row").first.click()
+    listed = page.locator("[data-key^='branch']")
+    listed.nth(1).wait_for(timeout=LONG)
+    assert page.locator(".ob-answer").inner_text() == said, "the answer itself stays"
+    page.reload()
+    page.get_by_text(t("ask-behind")).click(timeout=LONG)
+    listed.nth(1).wait_for(timeout=LONG)
+    assert wrong == []
+    page.close()
+
+
+def test_two_people_ask_at_once_and_each_gets_an_own_answer(browser, server):
+    contexts = [browser.new_context() for _ in range(2)]
+    pages = [watched(context, server)[0] for context in contexts]
+    questions = [TEA, "Who looks after the tool library?"]
+    for page in pages:
         page.goto(server)
-        page.get_by_label("Question").fill("What is the name of the tea room?", timeout=60_000)
-        page.get_by_role("button", name="Ask", exact=True).click()
-        page.get_by_text("first token after").wait_for(timeout=120_000)
-        token = page.locator(".ob-token").first
-        card = token.locator(".ob-card")
-        assert not card.is_visible()
-        token.focus()
-        assert card.is_visible()
-        assert "model's own probability" in card.inner_text()
-        assert card.locator(".ob-row").count() == 5
-        box = card.bounding_box()
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= width
-        page.locator("mark", has_text="is called The Caulker's Rest and is run by").wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        browser.close()
-    assert outside == []
+        page.get_by_placeholder(re.compile("Ask a question")).wait_for(timeout=LONG)
+    for page, question in zip(pages, questions, strict=True):
+        page.get_by_placeholder(re.compile("Ask a question")).fill(question)
+        page.keyboard.press("Enter")
+    for page, other, part in zip(pages, questions[::-1], ["Caulker", "Tobias"], strict=True):
+        page.locator(".ob-answer", has_text=part).wait_for(timeout=LONG)
+        assert page.locator("[data-testid=stChatMessage]", has_text=other).count() == 0
+    for context in contexts:
+        context.close()
+
+
+def test_a_tab_that_is_closed_frees_its_place(browser, server):
+    context = browser.new_context()
+    leaving = [context.new_page() for _ in range(3)]
+    for page in leaving:
+        page.goto(server)
+        page.get_by_placeholder(re.compile("Ask a question")).fill(TEA, timeout=LONG)
+        page.keyboard.press("Enter")
+    context.close()
+    page, _ = watched(browser, server)
+    page.goto(server)
+    ask(page, "Which weekday is the steam boiler fired up?")
+    page.close()
+
+
+def test_by_keyboard_alone(browser, server):
+    page, wrong = watched(browser, server, viewport={"width": 1280, "height": 900})
+    page.goto(server)
+    box = page.get_by_placeholder(re.compile("Ask a question"))
+    box.wait_for(timeout=LONG)
+    _tab_to(page, "e => e.matches('textarea')")
+    page.keyboard.type(TEA)
+    page.keyboard.press("Enter")
+    page.get_by_text(t("ask-how")).wait_for(timeout=LONG)
+    _tab_to(page, "e => e.matches('a.ob-cite')")
+    _tab_to(page, "e => e.matches('input[type=checkbox]') && e.closest('[class*=st-key-behind]')")
+    page.keyboard.press("Space")
+    page.locator("[data-n='0']").wait_for(timeout=LONG)
+    _tab_to(page, "e => e.shadowRoot && e.shadowRoot.activeElement && e.shadowRoot.activeElement.matches('[data-n]')")
+    assert page.locator(".ob-card").is_visible()
+    assert wrong == []
+    page.close()
+
+
+def _tab_to(page, wanted):
+    """Press Tab until the focus is where it is wanted."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"({wanted})(document.activeElement)"):
+            return
+    raise AssertionError(f"Tab never came to {wanted}")
+
+
+HOSTILE = """# Boat <script>window.harmed = 1; alert('script')</script>
+
+The code word of the <b onmouseover="alert('over')">harbour</b> is <img src="http://evil.example/a.png"
+onerror="alert('image')"> [the answer](javascript:alert('link')) ![look](http://evil.example/b.png).
+
+The code word of the quay is ![pelican](http://evil.example/c.png) </div></section></style><script>alert(1)</script>.
+
+<iframe src="http://evil.example/"></iframe> <style>@import url(http://evil.example/d.css);</style> $$\\href{http://x}{y}$$
+"""
+
+
+def test_a_hostile_document_fires_nothing_and_fetches_nothing(browser, home, tmp_path):
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "<img src=x onerror=alert(2)> ![x](http:evil.example).md").write_text(HOSTILE)
+    (files / "plain.txt").write_text(HOSTILE)
+    (tmp_path / "models").symlink_to(home / "models")
+    arguments = ["--home", str(tmp_path), "--collection", "hostile"]
+    assert main(["ingest", str(files), "--quiet", *arguments]) == 0
+    with serving(*[tmp_path, "--collection", "hostile", "--max-new-tokens", "40"]) as url:
+        page, wrong = watched(browser, url, viewport={"width": 1280, "height": 1400})
+        page.goto(url)
+        for question in (
+            "What is the code word of the quay?",
+            "<img src=x onerror=alert(3)> ![q](http://evil.example/q)",
+        ):
+            before = page.get_by_text(t("ask-how")).count()
+            page.get_by_placeholder(re.compile("Ask a question")).fill(question, timeout=LONG)
+            page.keyboard.press("Enter")
+            page.get_by_text(t("ask-how")).nth(before).wait_for(timeout=LONG)
+        page.get_by_text(t("ask-behind")).first.click()
+        page.locator("[data-n='0']").first.hover(timeout=LONG)
+        page.get_by_text(t("ask-scores")).last.click()
+        page.get_by_text(t("ask-open")).last.click()
+        page.get_by_text(t("talk-list"), exact=True).click()
+        page.wait_for_timeout(3000)
+        assert "alert('script')" in page.content(), "it is shown, as text"
+        assert page.evaluate("window.harmed") is None
+        assert page.locator("img[src*=evil], iframe[src*=evil], a[href^=javascript]").count() == 0
+        assert wrong == []
+        page.close()
+
+
+def test_the_watching_can_fail(browser, server):
+    page, wrong = watched(browser, server)
+    page.goto(server)
+    page.evaluate("alert('x')")
+    page.evaluate("fetch('http://evil.example/').catch(() => 0)")
+    page.evaluate("document.body.append(Object.assign(new Image(), {src: 'http://evil.example/x.png'}))")
+    page.wait_for_timeout(500)
+    assert "x" in wrong
+    assert any("Content Security Policy" in one for one in wrong)
+    page.close()

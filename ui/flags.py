@@ -65,7 +65,7 @@ def language_model(with_temperature: bool = True) -> argparse.ArgumentParser:
         "--read-each",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="read each passage by itself too and keep the best answer (on where such an adapter serves)",
+        help="read each passage by itself too and keep the best answer, with an adapter for short answers",
     )
     parser.add_argument(
         "--confidence", metavar="FILE", help="auto, none, or what `rag eval calibrate --out` wrote for this model"
