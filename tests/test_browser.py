@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.browsing import NEEDS_CHROMIUM, chromium, serving, watched
+from ui import store
 from ui.cli import main
 from ui.words import words
 
@@ -140,6 +141,28 @@ def _tab_to(page, wanted):
         if page.evaluate(f"({wanted})(document.activeElement)"):
             return
     raise AssertionError(f"Tab never came to {wanted}")
+
+
+def test_stop_keeps_what_was_written(browser, home, tmp_path):
+    for name in ("models", "collections"):
+        (tmp_path / name).symlink_to(home / name)
+    with serving(tmp_path, "--collection", "examples", "--max-new-tokens", "400", "--min-new-tokens", "390") as url:
+        page, _ = watched(browser, url, viewport={"width": 1280, "height": 900})
+        page.goto(url)
+        page.get_by_placeholder(re.compile("Ask a question")).fill(TEA, timeout=LONG)
+        page.keyboard.press("Enter")
+        page.locator(".ob-token").nth(5).wait_for(timeout=LONG)
+        page.get_by_test_id("stChatInputStopButton").click()
+        for _ in range(60):
+            page.wait_for_timeout(500)
+            if found := [turn for one in store.conversations(tmp_path) for turn in store.turns(tmp_path, one.id)]:
+                break
+        (turn,) = found
+        assert turn.told.answer.finish_reason == "cancelled"
+        assert 5 < len(turn.told.answer.steps) < 400
+        page.reload()
+        page.get_by_text(t("ask-stopped")).wait_for(timeout=LONG)
+        page.close()
 
 
 HOSTILE = """# Boat <script>window.harmed = 1; alert('script')</script>

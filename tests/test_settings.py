@@ -45,6 +45,7 @@ def test_every_control_of_the_sampling_loop_is_a_setting(load):
         **{"stop_at_sentence_end": True, "logit_bias": "3:-inf, 5:1.5"},
     }
     plain = {"beams": 1, "length_penalty": 1.0}  # nothing goes with beams
+    plain["begin_suppress_tokens"] = ()  # the program's own, for an answer that may not decline
     params = sampling_params(load(environ={f"RAG_{name.upper()}": str(value) for name, value in given.items()}), ("x",))
     expected = given | plain | {"logit_bias": ((3, -math.inf), (5, 1.5)), "stop": ("x",), "alternatives": 5}
     assert dataclasses.asdict(params) == expected
