@@ -161,7 +161,7 @@ def test_stop_keeps_what_was_written(browser, home, tmp_path):
         assert turn.told.answer.finish_reason == "cancelled"
         assert 5 < len(turn.told.answer.steps) < 400
         page.reload()
-        page.get_by_text(t("ask-stopped")).wait_for(timeout=LONG)
+        page.get_by_text(t("ask-stopped")).first.wait_for(timeout=LONG)
         page.close()
 
 
