@@ -148,14 +148,14 @@ def _folder(settings: Settings, folder: Path, t: Words) -> None:
 
 
 def _watching(settings: Settings, folders: Sequence[Path], t: Words) -> None:
-    """The switch that keeps the folders in step; it shows what is, not what was clicked last."""
+    """A button that begins or ends to keep the folders in step."""
     is_on = _watcher(settings) is not None
-    st.session_state["documents-watch"] = is_on
-    st.toggle(
-        t("documents-watch"),
+    st.button(
+        t("documents-watch-end") if is_on else t("documents-watch"),
         key="documents-watch",
+        icon=":material/sync_disabled:" if is_on else ":material/autorenew:",
         help=t("documents-watch-help"),
-        on_change=lambda: guarded(lambda: _watch(settings, folders, not is_on)),
+        on_click=lambda: guarded(lambda: _watch(settings, folders, not is_on)),
     )
 
 
