@@ -108,6 +108,7 @@ def _table(settings: Settings, rows: Sequence[Holding], t: Words) -> list[int]:
         selection_mode="multi-row",
         column_config={
             t("documents-column-name"): st.column_config.TextColumn(width="medium"),
+            t("documents-column-state"): st.column_config.TextColumn(width=120),
             t("documents-column-size"): st.column_config.NumberColumn(format="%.1f kB"),
         },
     )

@@ -22,8 +22,8 @@ def main() -> None:
         settings = resources.settings()
         chosen = collections_panel.choose(settings, t)
         _draw(replace(settings, collection=chosen or settings.collection), chosen is not None, t)
-    except RagError as error:
-        notices.problem(str(error))
+    except (RagError, OSError) as error:
+        notices.problem(notices.sentence(error))
 
 
 def _draw(settings: Settings, exists: bool, t: Words) -> None:
