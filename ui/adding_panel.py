@@ -43,8 +43,7 @@ def _uploaders(settings: Settings, t: Words) -> None:
     one, all_ = st.columns(2, gap="large")
     with one:
         st.file_uploader(
-            t("documents-files"),
-            _TYPES,
+            t("documents-files"),  # of any kind: which are not taken is said by name
             accept_multiple_files=True,
             key=files,
             on_change=lambda: guarded(partial(_take, settings, files)),
@@ -53,13 +52,16 @@ def _uploaders(settings: Settings, t: Words) -> None:
     with all_:
         st.file_uploader(
             t("documents-folder"),
-            _TYPES,
+            _TYPES,  # what else lies in a folder is not even sent
             accept_multiple_files="directory",
             key=folder,
             on_change=lambda: guarded(partial(_take, settings, folder)),
             max_upload_size=size,
         )
-    _say(st.session_state.get("documents-uploads", ()), t)
+    notices.quiet(t("documents-kinds", kinds=", ".join(_TYPES)))
+    collection, taken = st.session_state.get("documents-uploads", ("", ()))
+    if collection == settings.collection:
+        _say(taken, t)
 
 
 def _take(settings: Settings, key: str) -> None:
@@ -70,7 +72,7 @@ def _take(settings: Settings, key: str) -> None:
         return
     create(settings)
     taken = uploads.store(settings.collection_dir, ((file.name, cast(BinaryIO, file)) for file in given))
-    st.session_state["documents-uploads"] = taken
+    st.session_state["documents-uploads"] = (settings.collection, taken)
     if any(upload.path for upload in taken):
         sync(settings, [uploads.folder_of(settings.collection_dir)])
 
@@ -82,8 +84,6 @@ def sync(settings: Settings, paths: Iterable[Path]) -> None:
 
 def _say(taken: Sequence[Upload], t: Words) -> None:
     """What became of uploads. They are forgotten with the next ones."""
-    if not taken:
-        return
     stored = sum(upload.outcome in ("stored", "renamed") for upload in taken)
     lines = [line for upload in taken if (line := _line(upload, t))]
     more = [t("documents-upload-more", n=len(lines) - _SHOWN)] if len(lines) > _SHOWN else []
@@ -148,14 +148,14 @@ def _folder(settings: Settings, folder: Path, t: Words) -> None:
 
 
 def _watching(settings: Settings, folders: Sequence[Path], t: Words) -> None:
-    """The switch that keeps the folders in step; it shows what is, not what was clicked last."""
+    """A button that begins or ends to keep the folders in step."""
     is_on = _watcher(settings) is not None
-    st.session_state["documents-watch"] = is_on
-    st.toggle(
-        t("documents-watch"),
+    st.button(
+        t("documents-watch-end") if is_on else t("documents-watch"),
         key="documents-watch",
+        icon=":material/sync_disabled:" if is_on else ":material/autorenew:",
         help=t("documents-watch-help"),
-        on_change=lambda: guarded(lambda: _watch(settings, folders, not is_on)),
+        on_click=lambda: guarded(lambda: _watch(settings, folders, not is_on)),
     )
 
 

@@ -43,8 +43,8 @@ def guarded(work: Callable[[], None]) -> None:
     """Do what a button asks for; what goes wrong is said above the page. For callbacks."""
     try:
         work()
-    except RagError as error:
-        st.session_state["documents-problem"] = str(error)
+    except (RagError, OSError) as error:
+        st.session_state["documents-problem"] = notices.sentence(error)
 
 
 def create(settings: Settings) -> None:

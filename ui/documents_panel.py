@@ -18,6 +18,7 @@ from ui.terminal import printable
 from ui.words import Words
 
 State = Literal["ready", "older", "unread"]
+_HEIGHT = 500  # pixels of the table
 _SHOWN = 8  # chosen documents that are named one by one
 _KEEPS = ("all", "unread", "copies")
 
@@ -50,13 +51,15 @@ def show(settings: Settings, rows: Sequence[Holding], t: Words) -> None:
     if not kept:
         notices.note(t("documents-none-match"))
         return
+    above = st.container()  # what is done with rows is in sight, however long the table is
     chosen = [kept[n] for n in _table(settings, kept, t)]
-    if not chosen:
-        notices.quiet(t("documents-choose-rows"))
-        return
-    _actions(settings, chosen, t)
-    if len(chosen) == 1:
-        _details(chosen[0], t)
+    with above:
+        if not chosen:
+            notices.quiet(t("documents-choose-rows"))
+            return
+        _actions(settings, chosen, t)
+        if len(chosen) == 1:
+            _details(chosen[0], t)
 
 
 def _kept(rows: Sequence[Holding], t: Words) -> list[Holding]:
@@ -81,7 +84,7 @@ def _kept(rows: Sequence[Holding], t: Words) -> list[Holding]:
 def _table(settings: Settings, rows: Sequence[Holding], t: Words) -> list[int]:
     """Draw the rows; the positions of those that are chosen. A list that changed is another table: none is chosen."""
     states = {"ready": t("documents-ready"), "older": t("documents-older"), "unread": t("documents-unread")}
-    shown = {
+    shown: dict[str, Sequence[object]] = {
         t("documents-column-name"): [printable(Path(row.path).name) for row in rows],
         t("documents-column-state"): [states[state_of(row)] for row in rows],
         t("documents-column-passages"): [row.passages for row in rows],
@@ -93,16 +96,19 @@ def _table(settings: Settings, rows: Sequence[Holding], t: Words) -> list[int]:
         t("documents-column-reason"): [printable(row.not_read or "") for row in rows],
         t("documents-column-folder"): [printable(_place(settings, row, t)) for row in rows],
     }
+    shown = {name: cells for name, cells in shown.items() if any(cells)}  # what no file has needs no column
     digest = hashlib.sha256("\0".join(row.path for row in rows).encode()).hexdigest()
     event = st.dataframe(
         shown,
         hide_index=True,
-        height=min(38 + 35 * len(rows), 460),
+        height=min(38 + 35 * len(rows), _HEIGHT),
+        placeholder="",
         key=f"documents-table-{digest[:12]}",
         on_select="rerun",
         selection_mode="multi-row",
         column_config={
-            t("documents-column-name"): st.column_config.TextColumn(width="medium", pinned=True),
+            t("documents-column-name"): st.column_config.TextColumn(width="medium"),
+            t("documents-column-state"): st.column_config.TextColumn(width=120),
             t("documents-column-size"): st.column_config.NumberColumn(format="%.1f kB"),
         },
     )

@@ -86,8 +86,7 @@ def start(settings: Settings, kind: Kind, arguments: Mapping[str, Any] = _NOTHIN
 
 def again(settings: Settings, job: Job) -> int:
     """Start an ended job anew; its id is another one."""
-    with connect(settings.home) as db:
-        _drop(db, settings.home, job.id)
+    forget(settings.home, job.id)
     return start(replace(settings, collection=job.collection), job.kind, job.arguments)
 
 
@@ -108,8 +107,14 @@ def _spawn(settings: Settings, number: int) -> int:
             stderr=held,
             start_new_session=True,
         )
-    threading.Thread(target=process.wait, name=f"openbook-job-{number}", daemon=True).start()  # it leaves no zombie
+    threading.Thread(target=_reap, args=(process,), name=f"openbook-job-{number}", daemon=True).start()
     return process.pid
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Hold the pipe to a job's process until that has ended, and leave no zombie."""
+    with process:
+        process.wait()
 
 
 def _log(home: Path, number: int) -> Path:
@@ -232,22 +237,24 @@ def stop_all(home: Path, collection: str) -> None:
 def forget(home: Path, number: int) -> None:
     """Forget an ended job, and what it exported."""
     with connect(home) as db:
-        _drop(db, home, number)
+        row = db.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
+        if row and not _settle(db, home, _job(row)).is_alive:
+            _drop(db, home, number)
 
 
 def forget_collection(home: Path, collection: str) -> None:
     """Forget the ended jobs of a collection that is gone, and the folders that it was synced with."""
     with connect(home) as db:
         for job in _settled(db, home, collection):
-            _drop(db, home, job.id)
+            if not job.is_alive:
+                _drop(db, home, job.id)
         db.execute("DELETE FROM folders WHERE collection = ?", (collection,))
 
 
 def _drop(db: Connection, home: Path, number: int) -> None:
-    if not _is_held(home, number):
-        db.execute("DELETE FROM jobs WHERE id = ?", (number,))
-        for file in (_log(home, number), export_file(home, number)):
-            file.unlink(missing_ok=True)
+    db.execute("DELETE FROM jobs WHERE id = ?", (number,))
+    for file in (_log(home, number), export_file(home, number)):
+        file.unlink(missing_ok=True)
 
 
 def _prune(db: Connection, home: Path, collection: str) -> None:

@@ -36,11 +36,18 @@ def _show(settings: Settings, t: Words) -> None:
     if _signature(found) != st.session_state.get("documents-jobs"):
         st.rerun()  # of the whole page: its list of documents is out of date
     alive = [job for job in reversed(found) if job.is_alive]
-    ended = [job for job in found if not job.is_alive]
+    ended = [job for n, job in enumerate(found) if _is_news(job, is_latest=n == 0)]
     for job in alive:
         _at_work(settings, job, t)
     for job in ended[:_ENDED]:
         _ended(settings, job, t)
+
+
+def _is_news(job: Job, is_latest: bool) -> bool:
+    """Whether somebody should see what came of a job: what asks for a hand, exports, and the latest of all else."""
+    if job.is_alive or (job.kind == "watch" and job.state == "stopped"):
+        return False
+    return is_latest or job.kind == "export" or job.state != "done"
 
 
 def _at_work(settings: Settings, job: Job, t: Words) -> None:

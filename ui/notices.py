@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import streamlit as st
 
+from rag.errors import RagError
 from ui.terminal import printable
 
 _BOX = "padding: .75rem 1rem; border-radius: .5rem; overflow-wrap: anywhere; white-space: pre-line; "
@@ -21,6 +22,13 @@ def note(sentence: str, lines: Iterable[str] = ()) -> None:
     """Something to know, with further lines under it."""
     text = "\n".join([sentence, *lines])
     st.html(f'<div role="status" style="{_BOX}{_BLUE}">{escaped(text)}</div>')
+
+
+def sentence(error: RagError | OSError) -> str:
+    """What went wrong, for a person."""
+    if isinstance(error, RagError):
+        return str(error)
+    return f"{error.filename or 'A file'} cannot be used ({error.strerror}); check the disk and its permissions."
 
 
 def quiet(sentence: str) -> None:

@@ -30,7 +30,7 @@ def show(settings: Settings, rows: Sequence[Holding], t: Words) -> None:
             k = st.number_input(t("documents-how-many"), 1, 50, 10, width=140)
             tags = sorted({tag for row in rows for tag in row.tags})
             keep = st.multiselect(t("documents-with-tag"), tags, width=260) if tags else []
-        asked = st.form_submit_button(t("documents-search"), type="primary", icon=":material/search:")
+            asked = st.form_submit_button(t("documents-search"), type="primary", icon=":material/search:")
     if asked:
         _search(settings.collection, question, int(k), Filter(tags=tuple(keep)), mode or "hybrid", t)
     found = st.session_state.get(_FOUND)

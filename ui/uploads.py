@@ -12,6 +12,7 @@ import secrets
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -57,17 +58,24 @@ def store(collection: Path, files: Iterable[tuple[str, BinaryIO]]) -> list[Uploa
     Raises `InputError` where the collection is gone or its folder cannot be used.
     """
     folder = folder_of(collection)
+    with _alone(folder):
+        for left in folder.glob(f"{_ASIDE}*"):  # by an upload that was cut short
+            left.unlink(missing_ok=True)
+        known = _Known(folder)
+        return [_store_one(folder, known, name, stream) for name, stream in files]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only one who changes what is uploaded into a collection."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)  # not its parents: a collection that is gone stays gone
         with FileLock(folder / ".lock", timeout=_PATIENCE, mode=0o600):
-            for left in folder.glob(f"{_ASIDE}*"):  # by an upload that was cut short
-                left.unlink(missing_ok=True)
-            known = _Known(folder)
-            return [_store_one(folder, known, name, stream) for name, stream in files]
+            yield
     except Timeout:
         raise LockedError("Another upload into this collection takes long; try again when it is done.") from None
     except OSError as error:
-        why = f"{folder} cannot be used ({error.strerror})"
+        why = f"{error.filename or folder} cannot be used ({error.strerror})"
         raise InputError(f"{why}; check that the collection is still there, and the disk.") from error
 
 
@@ -188,16 +196,18 @@ def _is_unsafe(character: str) -> bool:
 
 
 def remove(collection: Path, paths: Iterable[Path]) -> None:
-    """Delete uploaded originals, and folders that are empty then; others are left alone. Raises `InputError`."""
+    """Delete uploaded originals, and folders that are empty then; others are left alone.
+
+    Raises `InputError` where one cannot be deleted, `LockedError` where an upload does not end.
+    """
     folder = folder_of(collection)
-    for path in paths:
-        if not is_upload(collection, path):
-            continue
-        try:
+    own = [path for path in paths if is_upload(collection, path) and os.path.lexists(path)]
+    if not own:
+        return
+    with _alone(folder):
+        for path in own:
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f"{path} cannot be deleted ({error.strerror}); check its folder's permissions.") from error
-        for parent in path.parents:
-            if parent == folder or any(parent.iterdir()):
-                break
-            parent.rmdir()
+            for parent in path.parents:
+                if parent == folder or any(parent.iterdir()):
+                    break
+                parent.rmdir()

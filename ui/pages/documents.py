@@ -32,8 +32,8 @@ def main() -> None:
         settings = resources.settings()
         chosen = collections_panel.choose(settings, t)
         _draw(replace(settings, collection=chosen or settings.collection), chosen is not None, t)
-    except RagError as error:
-        notices.problem(str(error))
+    except (RagError, OSError) as error:
+        notices.problem(notices.sentence(error))
 
 
 def _draw(settings: Settings, exists: bool, t: Words) -> None:
@@ -54,13 +54,24 @@ def _draw(settings: Settings, exists: bool, t: Words) -> None:
         adding_panel.first_steps(settings, t)
         adding_panel.synced_folders(settings, t)
         return
-    listed, added, searched = st.tabs([t("documents-tab-list"), t("documents-tab-add"), t("documents-tab-search")])
-    with listed:
-        documents_panel.show(settings, rows, t)
-    with added:
-        adding_panel.show(settings, t)
-    with searched:
-        search_panel.show(settings, rows, t)
+    _tabs(settings, rows, t)
+
+
+def _tabs(settings: Settings, rows: list[Holding], t: Words) -> None:
+    """Only what is on the open tab is made; the viewer returns to the same one."""
+    labels = [t("documents-tab-list"), t("documents-tab-add"), t("documents-tab-search")]
+    kept = st.session_state.get("documents-tab-kept", 0)
+    tabs = st.tabs(labels, default=labels[kept], key="documents-tab", on_change="rerun")
+    draw = (
+        lambda: documents_panel.show(settings, rows, t),
+        lambda: adding_panel.show(settings, t),
+        lambda: search_panel.show(settings, rows, t),
+    )
+    for n, tab in enumerate(tabs):
+        if tab.open:
+            st.session_state["documents-tab-kept"] = n
+            with tab:
+                draw[n]()
 
 
 def _rows(settings: Settings) -> list[Holding]:

@@ -112,7 +112,8 @@ def _show_page(document: Document, file: Path, page: _Page, start: int, end: int
         notices.problem(t("viewer-not-drawn", number=page.number, problem=error))
         return 0
     label = t("viewer-page", number=page.number, pages=document.places[-1][1])
-    st.image(drawing.png, caption=label, width=_WIDTH)
+    with st.container(border=True, width=_WIDTH):
+        st.image(drawing.png, caption=label, width="stretch")
     return drawing.boxes
 
 

@@ -1,0 +1,199 @@
+"""The page "Documents" in a real browser: from an upload to a document that answers; a reload; hostile documents."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+
+import pytest
+
+from rag.index import open_catalog
+from rag.index.collections import holdings
+from rag.schema import Filter
+from rag.settings import default_home
+from tests.conftest import EXAMPLES
+from tests.test_browser import CHROMIUM, FLAGS
+from ui import jobs
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+
+NAME = '<img src=x onerror="fired()"> ![i](https:evil.example) :material-x: $x$ `a`.md'
+HOSTILE = """# <script>fired()</script>
+
+<img src="https://evil.example/pixel.png" onerror="fired()"> ![image](https://evil.example/pixel.png)
+[click](javascript:fired()) <svg onload="fired()"> <iframe src="https://evil.example"></iframe> </mark></span>
+<style>body { display: none }</style> $\\href{https://evil.example}{x}$ :red[red] the quixotic oak
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A home without any collection, and a server for it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(default_home() / "models")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "ui.cli", "ui", "--home", str(home), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
+            break
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.5)
+    yield home, url
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(place, browser):
+    """Open the page; what it asked of others, and what it fired, is told at the end."""
+    _home, url = place
+    outside, fired = [], []
+
+    def open_page(width=1280, **context):
+        page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
+        page.on("request", lambda r: outside.append(r.url) if r.url.startswith("http") and url not in r.url else None)
+        page.on("dialog", lambda dialog: (fired.append(dialog.message), dialog.dismiss()))
+        page.expose_function("fired", lambda: fired.append("fired"))
+        page.goto(url)  # the server learns of its pages from the first one
+        page.get_by_role("link", name="Documents").wait_for(timeout=60_000)
+        page.goto(f"{url}/documents")
+        page.get_by_role("heading", name="Documents").or_(page.get_by_role("heading", name="文档")).wait_for()
+        return page
+
+    yield open_page
+    assert outside == []
+    assert fired == []
+
+
+def upload(page, *files):
+    named = [{"name": name, "mimeType": "text/plain", "buffer": content} for name, content in files]
+    page.locator("input[type=file]").first.set_input_files(named)
+
+
+def fits(page, width):
+    return page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def search(page, question):
+    page.get_by_role("tab", name="Search").click()
+    page.get_by_label("Find passages").fill(question)
+    page.locator("button[kind=primaryFormSubmit]").click()
+    page.get_by_text(f"passages for: {question}").wait_for(timeout=180_000)
+
+
+def opened(page):
+    page.locator("button", has_text="Open").filter(visible=True).first.click()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_from_an_upload_to_a_page_with_its_words_boxed(place, visit, width):
+    page = visit(width)
+    page.get_by_text("Drop files here to begin").wait_for()
+    report = EXAMPLES / "documents" / "annual-report-2024.pdf"
+    upload(page, (report.name, report.read_bytes()))
+    page.get_by_text("1 added").wait_for(timeout=120_000)
+    assert fits(page, width)
+    search(page, "Who examined the accounts?")
+    page.get_by_text("examined by Cyril Ashdown").first.wait_for()
+    page.get_by_text("cosine 0.").first.wait_for()
+    opened(page)
+    page.get_by_text("Page 4 of 5").wait_for(timeout=60_000)
+    assert page.locator("[data-testid=stImage] img").first.evaluate("e => e.naturalWidth") == 1191
+    assert fits(page, width)
+    page.get_by_role("button", name="Back to the documents").click()
+    page.get_by_text("examined by Cyril Ashdown").first.wait_for()
+
+
+def test_progress_is_there_after_a_reload_and_for_others(place, visit):
+    home, _url = place
+    page = visit()
+    upload(page, *((f"{n:03}.txt", f"File {n} speaks of oak, tar and tides.".encode()) for n in range(700)))
+    page.get_by_text("Adding documents").wait_for(timeout=120_000)
+    page.get_by_text("/700 ").first.wait_for(timeout=60_000)
+    page.reload()
+    page.get_by_text("Adding documents").wait_for()
+    other = visit(locale="zh-CN")
+    other.get_by_text("正在添加文档").wait_for()
+    page.get_by_text("700 added").wait_for(timeout=180_000)
+    other.get_by_text("新增 700").wait_for(timeout=10_000)
+    page.get_by_text("700 files · 700 documents").wait_for()
+    assert [job.state for job in jobs.jobs(home, "default")] == ["done"]
+
+
+def test_a_hostile_name_and_document_fire_nothing_and_fetch_nothing(place, visit, tmp_path):
+    home, _url = place
+    page = visit()
+    upload(page, (NAME, HOSTILE.encode()), ("<b>x</b>.exe", b"x"))
+    page.get_by_text("<b>x</b>.exe: not stored").wait_for(timeout=60_000)
+    page.get_by_text("1 added").wait_for(timeout=120_000)
+    search(page, "quixotic oak")
+    page.get_by_text("quixotic oak", exact=False).nth(1).wait_for()
+    opened(page)
+    text = page.locator(".text")
+    text.wait_for()
+    assert "<script>fired()</script>" in text.inner_text()
+    assert text.locator("mark").count() == 1
+    assert text.locator("script, img, svg, iframe, a, style").count() == 0
+    assert page.get_by_text('<img src=x onerror="fired()">').first.is_visible()
+    page.wait_for_timeout(500)
+    # The same names as a folder on the disk, and as the name that a bad page has.
+    folder = tmp_path / NAME.replace(".md", "")
+    folder.mkdir()
+    (folder / NAME.replace(".md", ".pdf")).write_bytes(b"%PDF-1.7 <script>fired()</script>")
+    page.get_by_role("button", name="Back to the documents").click()
+    page.get_by_role("tab", name="Add documents").click()
+    page.get_by_label("Path of a folder").fill(str(folder))
+    page.get_by_role("button", name="Add and sync").click()
+    page.get_by_text("1 not read").first.wait_for(timeout=60_000)
+    page.get_by_role("tab", name="In this collection").click()
+    table = page.locator("[data-testid=stDataFrame] canvas").first
+    table.wait_for()
+    page.wait_for_timeout(1000)
+    for row in range(2):
+        table.click(position={"x": 15, "y": 38 + 17 + 35 * row})
+        page.get_by_text(f"{row + 1} chosen").wait_for()
+        if row == 0:
+            page.get_by_text(str(home)).first.wait_for()
+    page.locator("button", has_text="Delete").filter(visible=True).first.click()
+    page.get_by_text("only forgotten here").wait_for()
+    page.get_by_role("button", name="Delete now").click()
+    page.get_by_text("Drop files here to begin").wait_for(timeout=30_000)
+    with closing(open_catalog(home / "collections" / "default")) as catalog:
+        assert list(holdings(catalog, Filter())) == []
+    assert (folder / NAME.replace(".md", ".pdf")).exists()
+
+
+def test_a_folder_keeps_its_folders_and_an_export_comes_down(place, visit, tmp_path):
+    home, _url = place
+    page = visit()
+    shutil.copytree(EXAMPLES / "documents" / "handbook", tmp_path / "papers" / "handbook")
+    page.locator("input[type=file]").nth(1).set_input_files(str(tmp_path / "papers"))
+    page.get_by_text("5 added").wait_for(timeout=120_000)
+    assert (home / "collections" / "default" / "files" / "papers" / "handbook" / "membership.md").is_file()
+    page.get_by_role("button", name="Manage").click()
+    page.get_by_role("button", name="Export").click()
+    page.keyboard.press("Escape")
+    with page.expect_download(timeout=60_000) as download:
+        page.get_by_role("button", name="Download").click(timeout=60_000)
+    assert download.value.suggested_filename == "default.openbook"
+    assert download.value.path().read_bytes().startswith(b"SQLite format 3")
