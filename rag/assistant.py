@@ -228,8 +228,10 @@ class Assistant:
     def branch(self, answer: Answer, position: int, token_id: int, cancelled: threading.Event | None = None) -> Answer:
         """The answer with another token at a position, written on from there; judged, but for its confidence.
 
-        That is fitted on answers that nobody led. Raises `PromptError`, `GenerationError`.
+        That is fitted on answers that nobody led. Raises `InputError`, `PromptError` and `GenerationError`.
         """
+        if not 0 <= position < len(answer.steps):
+            raise InputError(f"The answer has no token at place {position}; choose one of its {len(answer.steps)}.")
         began = time.perf_counter()
         prompt, kept = answer.prompt, answer.steps[:position]
         params = replace(answer.params, beams=1, length_penalty=1.0)

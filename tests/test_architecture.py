@@ -15,7 +15,7 @@ OWNERS = {
     "faiss": {"rag/index/vectors.py"},
     "tantivy": {"rag/index/lexical.py"},
     "sqlite3": {"rag/index/database.py", "ui/store.py"},
-    "pydantic": {"ui/store.py"},
+    "pydantic": {"ui/told.py"},
     "sentence_transformers": {"rag/embedding.py", "rag/reranking.py"},
     "rapidfuzz": {"rag/near_copies.py"},
     "ir_measures": {"rag/evaluation/retrieval.py"},

@@ -7,12 +7,13 @@ A number leads to its source, and lights up what it leans on while it is pointed
 import html
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from rag.reasons import closest_sentence
 from rag.schema import Answer, RetrievedPassage
-from ui.store import Told
+from ui.told import Told
 
-_HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+_HEADING = re.compile(r"^(#{1,6} )(.+)$", re.MULTILINE)
 STYLE = """
 .stMainBlockContainer { padding-top: 3.5rem; }
 .ob-answer { font-size: 1.15rem; line-height: 1.7; overflow-wrap: anywhere; white-space: pre-wrap; }
@@ -77,12 +78,6 @@ def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], n
     """One passage as a card, with the sentences marked that the answer leans on."""
     passage = retrieved.passage
     where = ", ".join(filter(None, (" › ".join(passage.heading_path), passage.place)))
-    text, at = "", 0
-    for start, end in sorted(spans):
-        start = max(start, at)  # one may lie within another
-        text += f"{html.escape(passage.text[at:start])}<mark>{html.escape(passage.text[start:end])}</mark>"
-        at = max(at, end)
-    text = _HEADING.sub(r"<b>\1</b>", text + html.escape(passage.text[at:]))
     own = source_id(name, retrieved.rank)
     lit = f"body:has(.ob-cite-{name}-{retrieved.rank}:is(:hover, :focus)) #{own}"
     return (
@@ -90,8 +85,26 @@ def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], n
         f"{lit} mark {{ background: rgb(255 196 0 / .7); }}</style>"
         f'<section class="ob-source" id="{own}"><header>[{retrieved.rank}] {html.escape(passage.title)}</header>'
         f"<small>{html.escape(where)}</small>"
-        f'<div class="ob-passage">{text}</div></section>'
+        f'<div class="ob-passage">{_marked(passage.text, spans)}</div></section>'
     )
+
+
+def _marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """A passage's text: spans, which may overlap, are marked, headings are bold and lose the signs before them."""
+    signs = [heading.span(1) for heading in _HEADING.finditer(text)]
+    headings = [heading.span(2) for heading in _HEADING.finditer(text)]
+    ends = {0, len(text), *(min(end, len(text)) for pair in (*spans, *signs, *headings) for end in pair)}
+    pieces = "".join(
+        f"{'<b>' * bold}{'<mark>' * marked}{html.escape(text[start:end])}{'</mark>' * marked}{'</b>' * bold}"
+        for start, end in pairwise(sorted(ends))
+        if not _within(start, signs)
+        for bold, marked in [(_within(start, headings), _within(start, spans))]
+    )
+    return pieces.replace("</mark><mark>", "")  # of spans that overlap
+
+
+def _within(place: int, spans: Sequence[tuple[int, int]]) -> bool:
+    return any(start <= place < end for start, end in spans)
 
 
 def source_id(name: str, rank: int) -> str:

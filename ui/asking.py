@@ -5,15 +5,17 @@ So an answer is kept even where the person who asked has left the page, or stopp
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rag.assistant import Assistant
 from rag.attribution import attribute
+from rag.errors import InputError
 from rag.schema import Answer, Filter, SamplingParams, TokenStep
 from rag.schema import Turn as Said
 from ui import resources, store
-from ui.store import Told, Turn
+from ui.store import Turn
+from ui.told import Told
 from ui.worker import Job, Tell
 
 LOADING, SEARCHING, JUDGING = "ask-loading", "ask-searching", "ask-judging"  # stages, by their words
@@ -60,10 +62,12 @@ def ask(home: Path, conversation: int, question: str, wanted: Wanted, history: S
             if isinstance(event, TokenStep) and event.finish_reason:
                 tell(JUDGING)
             elif isinstance(event, Answer):
+                told = Told(event, (), wanted.settings)
+                turn = store.add_turn(home, conversation, told)  # whatever becomes of the rest, this is kept
                 tell(SUPPORTING)
-                told = Told(event, assistant.support(event, cancelled), wanted.settings)
-                store.add_turn(home, conversation, told)
-                tell(told)
+                if citations := assistant.support(event, cancelled):
+                    store.change_turn(home, turn, citations=citations)
+                tell(replace(told, citations=citations))
 
     return job
 
@@ -101,10 +105,17 @@ def branch(home: Path, turn: Turn, shown: int, position: int, token_id: int) -> 
 
 
 def history_of(turns: Sequence[Turn]) -> list[Said]:
-    """What was said before, for a follow-up."""
-    return [Said(turn.told.answer.prompt.question, turn.told.answer.text) for turn in turns]
+    """What was said before, for a follow-up; not what was stopped before a word of it was written."""
+    return [Said(turn.told.answer.prompt.question, turn.told.answer.text) for turn in turns if turn.told.answer.text]
 
 
 def _assistant(turn: Turn) -> Assistant:
-    settings = turn.told.settings
-    return resources.assistant(str(settings["collection"]), str(settings["template"]))
+    """The assistant that wrote an answer. Raises `InputError` where the settings name another model by now."""
+    settings, wrote = turn.told.settings, turn.told.answer.language_model
+    assistant = resources.assistant(str(settings["collection"]), str(settings["template"]))
+    if assistant.language_model != wrote:  # its tokens are other ones
+        raise InputError(
+            f"The language model {wrote} wrote this answer, and {assistant.language_model} is at work now; "
+            "start with that one, or ask again."
+        )
+    return assistant

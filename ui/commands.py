@@ -10,6 +10,7 @@ from rag.errors import SettingsError
 from rag.settings import NAMES, Settings
 from ui.library import filter_of
 from ui.output import Options, counted, err, out, print_json, status
+from ui.serving import location, streamlit_command
 
 if TYPE_CHECKING:
     from rag.assistant import Assistant
@@ -92,17 +93,8 @@ def web(settings: Settings, options: Options) -> int:
     sampling_params(settings, ())  # wrong settings are for the terminal, not for the page
     read_own(settings.template, settings.examples_file)
     environment = os.environ | {f"RAG_{n.upper()}": str(v) for n in NAMES if (v := getattr(settings, n)) is not None}
-    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("server.py"))]
-    command += [f"--server.address={options.address}", f"--server.port={options.port}", "--server.headless=true"]
-    # Unless it is told one, Streamlit on all addresses asks a service in the internet for its own.
-    everywhere = options.address in ("0.0.0.0", "::")  # noqa: S104 - only compared
-    command += [f"--browser.serverAddress={'localhost' if everywhere else options.address}"]
-    hosts = {"localhost", "127.0.0.1", *options.allow_host} | (set() if everywhere else {options.address})
-    command += [f"--server.allowedHosts={host}" for host in sorted(hosts)]
-    command += ["--theme.light.primaryColor=#2f6f9f", "--theme.dark.primaryColor=#6fb1dd"]
-    command += [f"--server.maxUploadSize={options.upload_limit}"]
-    command += ["--browser.gatherUsageStats=false", "--client.showErrorDetails=none", "--client.toolbarMode=minimal"]
-    err.print(f"Openbook listens on http://{options.address}:{options.port} (Ctrl-C ends it)")
+    command = streamlit_command(options)
+    err.print(f"Openbook listens on {location(options.address, options.port)} (Ctrl-C ends it)", markup=False)
     os.execve(sys.executable, command, environment)  # noqa: S606 - our own command; signals reach it directly
 
 

@@ -1,19 +1,22 @@
-"""A conversation as Markdown and as JSON, and feedback as rows for `rag eval` and `rag finetune`. Pure functions."""
+"""A conversation as Markdown and as JSON, and feedback as rows for `rag eval` and for `rag finetune`. Pure functions."""
 
 import dataclasses
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from rag.assistant import NOTHING_FOUND, SAID_SO
 from ui.answer_html import best_first
 from ui.store import Conversation, Feedback, Turn
 from ui.terminal import as_data
+from ui.told import Told
 from ui.trust import trust
 from ui.words import Words
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^&])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^&=])")
+_DECLINES = (NOTHING_FOUND, SAID_SO)  # which say that the documents do not answer; others say what the model cannot
 
 
 def as_markdown(conversation: Conversation, turns: Sequence[Turn], t: Words) -> str:
@@ -29,32 +32,41 @@ def _turn(turn: Turn, t: Words) -> Iterator[str]:
     found = trust(answer, t)
     yield f"## {escaped(answer.prompt.question)}"
     yield ""
-    yield from (
-        f"*{escaped(sentence)}*  " for sentence in (" · ".join(found.line), found.declined, found.reason) if sentence
-    )
+    said = (" · ".join(found.line), found.declined, found.reason)
+    yield "  \n".join(f"*{escaped(sentence)}*" for sentence in said if sentence)
     yield ""
-    text, at = "", 0
-    for citation in sorted(told.citations, key=lambda c: c.end):
-        text += f"{escaped(answer.text[at : citation.end])} [{citation.rank}]"
-        at = max(at, citation.end)
-    yield f"**{text + escaped(answer.text[at:])}**" if answer.text else escaped(t("ask-no-answer"))
+    yield _answer(told) or escaped(t("ask-no-answer"))
     yield ""
     for retrieved in best_first(answer):
         passage = retrieved.passage
         place = f", {passage.place}" if passage.place else ""
         yield f"[{retrieved.rank}] {escaped(passage.title + place)} ({escaped(passage.source)})"
         yield ""
-        yield from (f"> {escaped(line)}" for line in passage.text[: retrieved.read].splitlines())
+        yield from (f"> {escaped(line)}  " for line in passage.text[: retrieved.read].splitlines())
         yield ""
     facts = (
         f"{answer.language_model}, {answer.prompt.template}, T={answer.params.temperature:g}, seed {answer.params.seed}"
     )
-    yield f"<sub>{escaped(facts)}, {_when(turn.created)}</sub>"
+    yield f"{escaped(facts)}, {_when(turn.created)}"
     yield ""
 
 
+def _answer(told: Told) -> str:
+    """The answer's lines, with [n] behind each sentence that leans on passage n."""
+    marked, at = "", 0
+    for citation in sorted(told.citations, key=lambda c: c.end):
+        marked += f"{_plainly(told.answer.text[at : citation.end])} [{citation.rank}]"
+        at = max(at, citation.end)
+    marked += _plainly(told.answer.text[at:])
+    return "  \n".join(f"**{line.strip()}**" for line in marked.splitlines() if line.strip())
+
+
 def escaped(text: str) -> str:
-    """A text that means nothing in Markdown: documents and models must not draw on the page that shows them."""
+    """A text as one line that means nothing in Markdown: what documents and models say must not draw on a page."""
+    return _plainly(" ".join(text.split()))
+
+
+def _plainly(text: str) -> str:
     return _MARKUP.sub(r"\\\1", text)
 
 
@@ -77,28 +89,58 @@ def _data(turn: Turn) -> dict[str, Any]:
 
 
 def feedback_rows(said: Sequence[tuple[Turn, Feedback]]) -> str:
-    """A row a line for each answer that was called right or corrected, with the passages that were read.
+    """For `rag eval`: a row a line for each answer that was called right or corrected, with what was read for it.
 
-    `rag eval answers` reads them as they are, `rag finetune` where one passage was read.
+    A decline that was called right is a question without an answer, where it says that the documents hold none. That
+    an answer is wrong does not say which one is right.
     """
-    rows = [row for turn, feedback in said if (row := _row(turn, feedback))]
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return _lines(
+        {"id": f"turn-{turn.id}", "question": turn.told.answer.prompt.question}
+        | {"answers": answers, "answerable": bool(answers)}
+        | ({"context": [p.passage.text for p in read]} if (read := best_first(turn.told.answer)) else {})
+        | {"note": feedback.note}
+        for turn, feedback in said
+        if (answers := _right(turn, feedback)) is not None
+    )
 
 
-def _row(turn: Turn, feedback: Feedback) -> dict[str, Any] | None:
+def training_rows(said: Sequence[tuple[Turn, Feedback]]) -> str:
+    """For `rag finetune`: the same questions, each with the one passage that holds its answer to the letter.
+
+    Where none does there is no row: it would teach to decline. A decline has the best passage, which is near and does
+    not answer.
+    """
+    return _lines(
+        {"question": turn.told.answer.prompt.question, "passage": passage, "answers": held, "answerable": bool(held)}
+        for turn, feedback in said
+        if (answers := _right(turn, feedback)) is not None
+        for passage, held in _holding(turn.told, answers)
+    )
+
+
+def _right(turn: Turn, feedback: Feedback) -> list[str] | None:
+    """The right answers; none where it is right to decline, None where nobody said what is right."""
     answer = turn.told.answer
-    right = feedback.corrected or (answer.text if feedback.good and not answer.abstained else "")
-    declines = bool(feedback.good and answer.abstained and not feedback.corrected)
-    if not (right or declines):
-        return None  # that an answer is wrong does not say which one is right
-    return {
-        "id": f"turn-{turn.id}",
-        "question": answer.prompt.question,
-        "answers": [right] if right else [],
-        "answerable": not declines,
-        "context": [retrieved.passage.text for retrieved in best_first(answer)],
-        "note": feedback.note,
-    }
+    right = [feedback.corrected] if feedback.corrected.strip() else []
+    if feedback.good and not answer.abstained and answer.text:
+        right.append(answer.text)
+    declines = feedback.good and answer.abstained in _DECLINES
+    return list(dict.fromkeys(right)) if right or declines else None
+
+
+def _holding(told: Told, answers: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The passage to learn from, with the answers in it: of several that hold one the passage that is cited."""
+    cited = [citation.rank for citation in told.citations]
+    read = sorted(best_first(told.answer), key=lambda passage: passage.rank not in cited)
+    for text in (passage.passage.text[: passage.read] for passage in read):
+        held = [answer for answer in answers if answer in text]
+        if text.strip() and (held or not answers):
+            yield text, held
+            return
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _when(seconds: float) -> str:

@@ -57,7 +57,7 @@ class Headers:
         """Pass all on, with the headers set."""
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 MutableHeaders(scope=message).update(self._headers)
             await send(message)
 

@@ -1,29 +1,30 @@
 """What the app keeps of its own: conversations, feedback and jobs in HOME/app/app.sqlite; never documents.
 
-Every call opens the file anew, so that threads and processes share nothing. Answers are stored as JSON of their
-dataclasses, whole: with token ids, both log-probabilities, passages and settings.
+Every call opens the file anew, so that threads and processes share nothing. Answers are stored whole, see `ui.told`;
+one that cannot be read costs no more than itself.
 """
 
 import dataclasses
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from rag.errors import InputError
-from rag.evidence import Citation, Evidence
 from rag.schema import Answer
+from ui.told import Told, as_json, read, remains
 
 FILE = "app.sqlite"
 Connection = sqlite3.Connection  # for those who ask it questions of their own
 FORMAT = 1
 _BUSY_SECONDS = 30
+_TURN = "t.id, t.conversation, t.created, t.told, t.question, t.text, c.collection"  # what `_turn` reads
+_TURNS = "turns t JOIN conversations c ON c.id = t.conversation"
 _SCHEMA = """
 CREATE TABLE conversations (
     id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, collection TEXT NOT NULL, changed REAL NOT NULL
@@ -32,7 +33,7 @@ CREATE TABLE turns (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     conversation INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
     question TEXT NOT NULL, text TEXT NOT NULL,  -- what a search of conversations looks through
-    told TEXT NOT NULL,  -- Told as JSON
+    told TEXT NOT NULL,  -- `ui.told`, as JSON
     created REAL NOT NULL
 );
 CREATE INDEX turns_by_conversation ON turns (conversation);
@@ -50,17 +51,6 @@ CREATE TABLE folders (  -- that a collection is kept in step with
     collection TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (collection, path)
 ) WITHOUT ROWID;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """All that is kept of an answer: what it leans on, where that was computed, and what was written on from it."""
-
-    answer: Answer
-    citations: tuple[Citation, ...] = ()
-    settings: Mapping[str, str | int] = field(default_factory=dict)  # what the answer itself does not say
-    evidence: Evidence | None = None
-    branches: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +82,31 @@ class Feedback:
     note: str = ""
 
 
-_TOLD = TypeAdapter(Told)
-
-
 @contextmanager
 def connect(home: Path) -> Iterator[sqlite3.Connection]:
-    """The app's database in one transaction, made where there is none. Raises `InputError` where it is none of ours."""
-    folder = home / "app"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = folder / FILE
-    connection = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None)
+    """The app's database in one transaction, made where there is none. Raises `InputError` where it cannot be used."""
+    file = _made(home / "app") / FILE
     try:
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")  # what a person deletes is gone from the file
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("BEGIN IMMEDIATE")
-        _check_format(connection)
-        yield connection
-        connection.execute("COMMIT")
+        with closing(sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what a person deletes is gone from the file
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            _check_format(connection)
+            yield connection
+            connection.execute("COMMIT")  # what was not committed is taken back at the end
+    except sqlite3.OperationalError as error:  # a lock, a full disk, missing rights: nothing is damaged
+        raise InputError(f"The app's own file {file} cannot be used now ({error}); mend that and try again.") from error
     except sqlite3.DatabaseError as error:
         raise InputError(f"The app's own file {file} cannot be used ({error}); move it away to begin anew.") from error
-    finally:
-        connection.close()  # which takes back what was not committed
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(f"The app's own folder {folder} cannot be made ({error.strerror}); check it.") from error
+    return folder
 
 
 def _check_format(connection: sqlite3.Connection) -> None:
@@ -141,7 +134,7 @@ def add_turn(home: Path, conversation: int, told: Told) -> int:
     with connect(home) as db:
         _find(db, conversation)
         now = time.time()
-        row = (conversation, told.answer.prompt.question, told.answer.text, _as_json(told), now)
+        row = (conversation, told.answer.prompt.question, told.answer.text, as_json(told), now)
         sql = "INSERT INTO turns (conversation, question, text, told, created) VALUES (?, ?, ?, ?, ?)"
         number = _id(db.execute(sql, row))
         db.execute("UPDATE conversations SET changed = ? WHERE id = ?", (now, conversation))
@@ -149,34 +142,41 @@ def add_turn(home: Path, conversation: int, told: Told) -> int:
 
 
 def change_turn(home: Path, turn: int, **changes: object) -> None:
-    """Replace fields of what was told, such as its evidence or its branches; nothing where the turn was deleted."""
+    """Replace fields of what was told, such as its evidence or its branches; nothing where the turn was deleted.
+
+    Raises `InputError` where it cannot be read: then it is left as it is.
+    """
     with connect(home) as db:
         row = db.execute("SELECT told FROM turns WHERE id = ?", (turn,)).fetchone()
         if row:
-            told = dataclasses.replace(_told(row[0]), **changes)  # type: ignore[arg-type] # their types are the fields'
-            db.execute("UPDATE turns SET told = ? WHERE id = ?", (_as_json(told), turn))
+            told = dataclasses.replace(read(row[0]), **changes)  # type: ignore[arg-type] # their types are the fields'
+            db.execute("UPDATE turns SET told = ? WHERE id = ?", (as_json(told), turn))
 
 
 def add_branch(home: Path, turn: int, branch: Answer) -> int:
-    """Append what was written on from an alternative; its number among the branches, from 1; 0 where it has no turn."""
+    """Append what was written on from an alternative; its number among the branches, from 1; 0 where it has no turn.
+
+    Raises `InputError` where the turn cannot be read.
+    """
     with connect(home) as db:
         row = db.execute("SELECT told FROM turns WHERE id = ?", (turn,)).fetchone()
         if not row:
             return 0
-        told = _told(row[0])
+        told = read(row[0])
         branches = (*told.branches, branch)
         db.execute(
-            "UPDATE turns SET told = ? WHERE id = ?", (_as_json(dataclasses.replace(told, branches=branches)), turn)
+            "UPDATE turns SET told = ? WHERE id = ?", (as_json(dataclasses.replace(told, branches=branches)), turn)
         )
         return len(branches)
 
 
 def turns(home: Path, conversation: int) -> list[Turn]:
-    """All turns of a conversation, in order. Raises `InputError` where it was deleted."""
+    """All turns of a conversation, in order; of one that cannot be read what remains. Raises `InputError` where it was deleted."""
     with connect(home) as db:
         _find(db, conversation)
-        sql = "SELECT id, conversation, created, told FROM turns WHERE conversation = ? ORDER BY id"
-        return [_turn(row) for row in db.execute(sql, (conversation,))]
+        sql = f"SELECT {_TURN} FROM {_TURNS} WHERE t.conversation = ? ORDER BY t.id"
+        rows = db.execute(sql, (conversation,)).fetchall()
+    return [_turn(row) for row in rows]
 
 
 def conversations(home: Path, words: str = "") -> list[Conversation]:
@@ -187,9 +187,14 @@ def conversations(home: Path, words: str = "") -> list[Conversation]:
             return found
         texts: dict[int, str] = {}
         for number, question, text in db.execute("SELECT conversation, question, text FROM turns"):
-            texts[number] = f"{texts.get(number, '')} {question} {text}".casefold()
-        wanted = words.casefold().split()
+            texts[number] = f"{texts.get(number, '')} {_folded(question)} {_folded(text)}"
+        wanted = _folded(words).split()
         return [one for one in found if all(word in texts.get(one.id, "") for word in wanted)]
+
+
+def _folded(text: str) -> str:
+    """Without case, and an accented letter as one character however it was written."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def conversation(home: Path, number: int) -> Conversation:
@@ -205,7 +210,8 @@ def delete(home: Path, number: int) -> None:
 
 
 def _find(db: sqlite3.Connection, number: int) -> Conversation:
-    row = db.execute("SELECT * FROM conversations WHERE id = ?", (number,)).fetchone()
+    known = 0 < number < 2**63  # it may come from the page's address
+    row = known and db.execute("SELECT * FROM conversations WHERE id = ?", (number,)).fetchone()
     if not row:
         raise InputError("This conversation was deleted; begin a new one.")
     return Conversation(*row)
@@ -237,11 +243,10 @@ def feedback_of(home: Path, turn_ids: Sequence[int]) -> dict[int, Feedback]:
 def all_feedback(home: Path) -> list[tuple[Turn, Feedback]]:
     """Every turn of which something was said, in order."""
     with connect(home) as db:
-        rows = db.execute(
-            "SELECT t.id, t.conversation, t.created, t.told, f.good, f.corrected, f.note"
-            " FROM feedback f JOIN turns t ON t.id = f.turn ORDER BY t.id"
-        )
-        return [(_turn(row[:4]), _feedback(*row[4:])) for row in rows]
+        columns = f"{_TURN}, f.good, f.corrected, f.note"
+        sql = f"SELECT {columns} FROM {_TURNS} JOIN feedback f ON f.turn = t.id ORDER BY t.id"
+        rows = db.execute(sql).fetchall()
+    return [(_turn(row[:-3]), _feedback(*row[-3:])) for row in rows]
 
 
 def _feedback(good: int | None, corrected: str, note: str) -> Feedback:
@@ -249,20 +254,11 @@ def _feedback(good: int | None, corrected: str, note: str) -> Feedback:
 
 
 def _turn(row: Sequence[Any]) -> Turn:
-    number, conversation, created, told = row
-    return Turn(number, conversation, created, _told(told))
-
-
-def _as_json(told: Told) -> str:
-    """Minus infinity, the log-probability of a token that was filtered out, is written `-Infinity`."""
-    return json.dumps(dataclasses.asdict(told), ensure_ascii=False)
-
-
-def _told(text: str) -> Told:
+    number, conversation, created, told, question, text, collection = row
     try:
-        return _TOLD.validate_json(text)
-    except ValidationError as error:
-        raise sqlite3.DatabaseError(f"an answer cannot be read: {error.errors()[0]['msg']}") from error
+        return Turn(number, conversation, created, read(told))
+    except InputError:
+        return Turn(number, conversation, created, remains(question, text, collection))
 
 
 def _id(cursor: sqlite3.Cursor) -> int:

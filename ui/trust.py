@@ -1,13 +1,14 @@
 """How far to trust an answer, in the page's words: one line for everybody, and what each part of it means."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rag import reasons
 from rag.assistant import FOREIGN, NOTHING_FOUND, SAID_SO
 from rag.judging import UNSURE
 from rag.schema import Answer, Contrast, Prompt
+from ui.told import UNREADABLE
 from ui.words import Words
 
 _ABSTAINED = {
@@ -22,6 +23,7 @@ _REASONS = {
     reasons.NOT_USED: "reason-not-used",
     reasons.DOUBTED: "reason-doubted",
     reasons.BY_THE_MODEL: "reason-by-the-model",
+    UNREADABLE: "reason-unreadable",
 }
 _LITTLE = 0.05  # nats: a factor of 1.05
 
@@ -43,24 +45,29 @@ def trust(answer: Answer, t: Words) -> Trust:
     return Trust(
         line=tuple(part for part, _ in parts),
         meanings=tuple(meaning for _, meaning in parts if meaning),
-        declined=t(_ABSTAINED[answer.abstained]) if answer.abstained else None,
-        reason=t(_REASONS[answer.reason]) if answer.reason else None,
+        declined=_said(answer.abstained, _ABSTAINED, t),
+        reason=_said(answer.reason, _REASONS, t),
         warn=answer.advice == "warn",
     )
+
+
+def _said(why: str | None, keys: Mapping[str, str], t: Words) -> str | None:
+    """A reason in the page's words; as it was stored, where another version of this program gave it."""
+    return t(keys[why]) if why in keys else why
 
 
 def _parts(answer: Answer, t: Words) -> Iterator[tuple[str, str]]:
     """The parts of the line, each with what it means."""
     if answer.abstained:
         yield t("trust-declined"), ""
-    if answer.finish_reason == "cancelled":
+    if answer.reason == UNREADABLE:
+        yield t("trust-unreadable"), ""
+    elif answer.finish_reason == "cancelled" or not (answer.steps or answer.abstained):
         yield t("ask-stopped"), ""
-    elif answer.confidence is not None:
-        percent = round(100 * answer.confidence)
-        said = (
-            t("trust-would-have", percent=percent) if answer.advice is None else t("trust-confidence", percent=percent)
-        )
-        yield said, t("trust-confidence-meaning", percent=percent, data=answer.calibrated_on)
+    elif answer.confidence is not None and answer.calibrated_on is not None:
+        percent = min(max(round(100 * answer.confidence), 1), 99)  # nothing that was fitted is certain
+        said = "trust-would-have" if answer.advice is None else "trust-confidence"
+        yield t(said, percent=percent), t("trust-confidence-meaning", percent=percent, data=answer.calibrated_on)
     elif answer.steps and answer.calibrated_on is None:
         yield t("trust-uncalibrated"), t("trust-uncalibrated-meaning")
     if answer.advice == "warn":
@@ -85,7 +92,7 @@ def _factor(nats: float) -> str:
     if power >= 6:
         return f"10^{power:.0f}"
     factor = math.exp(nats)
-    return f"{factor:.1f}" if factor < 10 else f"{float(f'{factor:.2g}'):,.0f}"
+    return f"{factor:.1f}" if factor < 9.95 else f"{float(f'{factor:.2g}'):,.0f}"
 
 
 def left_out(prompt: Prompt, t: Words) -> Iterator[str]:

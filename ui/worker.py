@@ -112,7 +112,8 @@ class Worker:
 
     def _do(self, ticket: Ticket) -> None:
         try:
-            ticket.job(ticket.cancelled, lambda event: ticket.out.put(("event", event)))
+            if not ticket.cancelled.is_set():
+                ticket.job(ticket.cancelled, lambda event: ticket.out.put(("event", event)))
             ticket.out.put(("ended", None))
         except BaseException as error:  # noqa: BLE001 - raised again where it is followed; the next job must be done
             ticket.out.put(("raised", error))
