@@ -4,7 +4,7 @@ FROM python:3.12-slim
 # 1000 is the first user's number on most Linux machines: documents that only this user may read can be mounted.
 # The folders exist before the volumes do, because a new volume takes over the owner of what it covers.
 RUN useradd --create-home --user-group --uid 1000 openbook \
-    && install --directory --mode=0700 --owner=openbook --group=openbook /data /data/collections /data/models
+    && install --directory --mode=0700 --owner=openbook --group=openbook /data /data/collections /data/models /data/app
 
 # What changes least comes first. PyTorch's own index has builds without the CUDA libraries, which weigh gigabytes.
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
