@@ -131,7 +131,8 @@ def test_torch_is_the_pinned_one():
 def test_volumes_lie_where_the_program_writes(compose, app):
     settings = load_settings(environ=environment(), project_file=ROOT / "none.toml", user_file=ROOT / "none.toml")
     mounts = dict(mount.split(":", 1) for mount in app["volumes"] if not mount.startswith("$"))
-    assert mounts == {"collections": f"{settings.home}/collections", "models": str(settings.models_dir)}
+    own = {"collections": f"{settings.home}/collections", "models": str(settings.models_dir)}
+    assert mounts == own | {"app": f"{settings.home}/app"}
     assert set(compose["volumes"]) == set(mounts)
     assert settings.collection_dir.parent == Path(mounts["collections"])
     made = " ".join(arguments_of("RUN")).split()
