@@ -53,7 +53,7 @@ def trust(answer: Answer, t: Words) -> Trust:
 
 def _said(why: str | None, keys: Mapping[str, str], t: Words) -> str | None:
     """A reason in the page's words; as it was stored, where another version of this program gave it."""
-    return t(keys[why]) if why in keys else why
+    return t(keys[why]) if why is not None and why in keys else why
 
 
 def _parts(answer: Answer, t: Words) -> Iterator[tuple[str, str]]:
