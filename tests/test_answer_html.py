@@ -1,4 +1,4 @@
-"""Laws of an answer as HTML: its text is the source's, whatever is in it; a few tags, rightly nested; ids are unique."""
+"""Laws of an answer as HTML: its text is the source's, whatever is in it; few tags, rightly nested; ids are unique."""
 
 import dataclasses
 import html

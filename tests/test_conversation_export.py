@@ -16,8 +16,8 @@ from rag.evaluation.datasets import read_questions
 from rag.judging import UNSURE
 from rag.schema import SamplingParams
 from rag.training_data import read_rows, short_answer
-from tests.told_answers import HOSTILE, anything_told, citing, read_from, told_of, turn_of
 from tests.token_answers import explained
+from tests.told_answers import HOSTILE, anything_told, citing, read_from, told_of, turn_of
 from ui.conversation_export import as_json, as_markdown, escaped, feedback_rows, training_rows
 from ui.store import Conversation, Feedback
 from ui.told import Told, remains

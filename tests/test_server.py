@@ -10,9 +10,11 @@ import subprocess
 import time
 from html.parser import HTMLParser
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
+import ui
 from rag.errors import SettingsError
 from ui.cli import main
 from ui.server import policy
@@ -236,7 +238,7 @@ def arguments(command):
 def test_the_command_line_says_where_for_whom_and_how_much():
     command = streamlit_command(options(allow_host=["nas", "*.home"], upload_limit=50, port=9))
     assert command[1:4] == ["-m", "streamlit", "run"]
-    assert command[4].endswith(os.path.join("ui", "server.py"))
+    assert Path(command[4]) == Path(ui.__file__).with_name("server.py")
     found = arguments(command)
     assert found["--server.address"] == ["127.0.0.1"]
     assert found["--server.port"] == ["9"]

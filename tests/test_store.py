@@ -15,8 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from rag.errors import InputError
-from tests.told_answers import any_answer, anything_told, told_of
 from tests.token_answers import explained
+from tests.told_answers import any_answer, anything_told, told_of
 from ui import store
 from ui.store import FORMAT, Feedback
 from ui.told import UNREADABLE, Told, as_json

@@ -15,8 +15,8 @@ from rag import reasons
 from rag.assistant import FOREIGN, NOTHING_FOUND, SAID_SO
 from rag.judging import UNSURE
 from rag.schema import Advice, Answer, FinishReason
-from tests.told_answers import lifted, read_from, told_of
 from tests.token_answers import answer_of, step
+from tests.told_answers import lifted, read_from, told_of
 from ui.told import UNREADABLE, remains
 from ui.trust import lift, trust
 from ui.words import LANGUAGES, words

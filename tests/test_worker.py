@@ -1,4 +1,4 @@
-"""Laws of the worker: one job after the other, in order; none lost, none done twice; who leaves gives the place back."""
+"""Laws of the worker: one job after the other, in order; none lost, none done twice; who leaves gives a place back."""
 
 import random
 import threading

@@ -100,8 +100,7 @@ def left_out(prompt: Prompt, t: Words) -> Iterator[str]:
     read, found = len(prompt.passages), len(prompt.passages) + len(prompt.left_out)
     cut = any(p.read is not None for p in prompt.passages)
     if found > read or cut:
-        sentence = t("trust-read", read=read, found=found)
-        yield f"{sentence}, {t('trust-cut')}" if cut else sentence
+        yield ", ".join([t("trust-read", read=read, found=found), *([t("trust-cut")] if cut else [])])
     if prompt.turns_left_out:
         turns = len(prompt.history)
         yield t("trust-turns", read=turns, found=turns + prompt.turns_left_out)
