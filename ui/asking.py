@@ -91,7 +91,10 @@ def explain(home: Path, turn: Turn) -> Job:
 
 
 def branch(home: Path, turn: Turn, shown: int, position: int, token_id: int) -> Job:
-    """Write on from another token of what is shown, and store it; tells its number among the branches."""
+    """Write on from another token of what is shown, and store it; tells its number among the branches.
+
+    Nothing is told or stored where it was stopped before it began.
+    """
 
     def job(cancelled: threading.Event, tell: Tell) -> None:
         tell(LOADING)
@@ -99,7 +102,8 @@ def branch(home: Path, turn: Turn, shown: int, position: int, token_id: int) -> 
         tell(BRANCHING)
         answer = (turn.told.answer, *turn.told.branches)[shown]
         written = assistant.branch(answer, position, token_id, cancelled)
-        tell(store.add_branch(home, turn.id, written))
+        if written.steps:
+            tell(store.add_branch(home, turn.id, written))
 
     return job
 

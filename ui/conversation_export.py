@@ -1,4 +1,4 @@
-"""A conversation as Markdown and as JSON, and feedback as rows for `rag eval` and for `rag finetune`. Pure functions."""
+"""A conversation as Markdown and as JSON; feedback as rows for `rag eval` and for `rag finetune`. Pure functions."""
 
 import dataclasses
 import json

@@ -171,7 +171,10 @@ def add_branch(home: Path, turn: int, branch: Answer) -> int:
 
 
 def turns(home: Path, conversation: int) -> list[Turn]:
-    """All turns of a conversation, in order; of one that cannot be read what remains. Raises `InputError` where it was deleted."""
+    """All turns of a conversation, in order; of one that cannot be read what remains.
+
+    Raises `InputError` where the conversation was deleted.
+    """
     with connect(home) as db:
         _find(db, conversation)
         sql = f"SELECT {_TURN} FROM {_TURNS} WHERE t.conversation = ? ORDER BY t.id"

@@ -34,7 +34,7 @@ _BANDS = ((0.9, "green"), (0.5, "yellow"), (0.1, "dark_orange"), (0.0, "red"))
 
 def as_data(value: Any) -> Any:
     """A value of `rag.schema` as JSON data; minus infinity, a token that was filtered out, becomes null."""
-    data = _plain(dataclasses.asdict(value))
+    data = dataclasses.asdict(value)
     if isinstance(value, Contrast):
         data |= {"lift": list(value.lift), "total": value.total}
     if changed := getattr(value, "contrast", None):
@@ -45,7 +45,8 @@ def as_data(value: Any) -> Any:
             "finish_reason": value.finish_reason,
             "calibrated": value.calibrated_on is not None,
         }
-    return data
+    plain: dict[str, Any] = _plain(data)
+    return plain
 
 
 def printable(text: str) -> str:

@@ -53,7 +53,7 @@ def trust(answer: Answer, t: Words) -> Trust:
 
 def _said(why: str | None, keys: Mapping[str, str], t: Words) -> str | None:
     """A reason in the page's words; as it was stored, where another version of this program gave it."""
-    return t(keys[why]) if why in keys else why
+    return t(keys[why]) if why is not None and why in keys else why
 
 
 def _parts(answer: Answer, t: Words) -> Iterator[tuple[str, str]]:
@@ -100,8 +100,7 @@ def left_out(prompt: Prompt, t: Words) -> Iterator[str]:
     read, found = len(prompt.passages), len(prompt.passages) + len(prompt.left_out)
     cut = any(p.read is not None for p in prompt.passages)
     if found > read or cut:
-        sentence = t("trust-read", read=read, found=found)
-        yield f"{sentence}, {t('trust-cut')}" if cut else sentence
+        yield ", ".join([t("trust-read", read=read, found=found), *([t("trust-cut")] if cut else [])])
     if prompt.turns_left_out:
         turns = len(prompt.history)
         yield t("trust-turns", read=turns, found=turns + prompt.turns_left_out)
