@@ -11,10 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from rag.judging import UNSURE
+from rag.stopping import sentences
 from tests.told_answers import HOSTILE, citing, read_from, told_of
-from ui.answer_html import answer_html, best_first, quotes_html, source_html, supporting
+from ui.answer_html import answer_html, best_first, excerpt, passage_html, quotes_html, source_html, supporting
 
-TAGS = {"div", "a", "p", "b", "q", "style", "section", "header", "small", "mark"}
+TAGS = {"details", "summary", "div", "a", "p", "b", "q", "style", "section", "header", "small", "mark"}
 ATTRIBUTES = {"class", "href", "id", "aria-describedby"}
 # Parsers make U+FFFD of NUL and \n of \r: these two are no text that can come back.
 texts = st.one_of(
@@ -89,17 +90,41 @@ def test_an_answers_text_is_the_source_with_numbers_behind_its_sentences(text, c
 def test_a_passages_text_is_the_source_but_for_the_signs_of_headings(text, marked, title, path):
     (retrieved,) = read_from(text)
     passage = dataclasses.replace(retrieved.passage, title=title, heading_path=tuple(path))
-    page = Page(source_html(dataclasses.replace(retrieved, passage=passage), marked, "7"))
+    card = Page(source_html(dataclasses.replace(retrieved, passage=passage), marked, "7", "All <of> it"))
+    page = Page(passage_html(text, marked))
     signs = {n for found in re.finditer(r"^#{1,6} (?=.)", text, re.MULTILINE) for n in range(*found.span())}
     heads = {n for found in re.finditer(r"^#{1,6} (.+)$", text, re.MULTILINE) for n in range(*found.span(1))}
     expected = [n for n in range(len(text)) if n not in signs]
     assert page.text("div") == "".join(text[n] for n in expected)
-    assert page.text("header") == f"[1] {title}"
-    assert page.text("small") == ", ".join(filter(None, (" › ".join(path), "page 1")))
+    assert card.text("header") == f"[1] {title}"
+    assert card.text("small") == ", ".join(filter(None, (" › ".join(path), "page 1")))
+    assert card.text("summary") in ("", "All <of> it")
     inside = {n for start, end in marked for n in range(start, min(end, len(text)))}
     assert page.text("mark") == "".join(text[n] for n in expected if n in inside)
     assert page.text("b") == "".join(text[n] for n in expected if n in heads)
-    assert [attributes["id"] for attributes in page.of("section")] == ["ob-source-7-1"]
+    assert [attributes["id"] for attributes in card.of("section")] == ["ob-source-7-1"]
+    assert passage_html(text, marked) in source_html(retrieved, marked, "7", ""), "the whole is there, folded or not"
+
+
+@for_all(st.lists(st.sampled_from(["One is here. ", "Two is there. ", "# Head\n", "A third one? "]), max_size=9), spans)
+def test_what_is_read_first_holds_each_marked_sentence_with_its_neighbours(told, marked):
+    text = "".join(told)
+    marked = [(start, end) for start, end in marked if start < min(end, len(text.rstrip()))]
+    start, end = excerpt(text, marked)
+    assert 0 <= start <= end <= len(text)
+    for a, b in sentences(text):
+        if any(a < stop and begin < b for begin, stop in marked):
+            assert start <= a
+            assert b <= end
+
+
+def test_the_rest_is_folded_away():
+    (retrieved,) = read_from("One. Two. Three. Four. Five. Six.")
+    card = source_html(retrieved, [(17, 22)], "7", "Whole passage")
+    assert '<div class="ob-passage">… Three. <mark>Four.</mark> Five. …</div>' in card
+    assert "<details><summary>Whole passage</summary>" in card
+    assert "<details>" not in source_html(retrieved, [(0, 33)], "7", "Whole passage")
+    assert '<div class="ob-passage">One. Two. …</div>' in source_html(retrieved, [], "7", "Whole passage")
 
 
 @pytest.mark.parametrize(
@@ -119,8 +144,7 @@ def test_a_passages_text_is_the_source_but_for_the_signs_of_headings(text, marke
     ],
 )
 def test_marks_and_headings(text, marked, shown):
-    (retrieved,) = read_from(text)
-    assert f'<div class="ob-passage">{shown}</div>' in source_html(retrieved, marked, "7")
+    assert passage_html(text, marked) == f'<div class="ob-passage">{shown}</div>'
 
 
 def test_ids_are_unique_over_turns_and_every_number_leads_to_one():
@@ -129,7 +153,7 @@ def test_ids_are_unique_over_turns_and_every_number_leads_to_one():
         told_of("One. Two.", passages=read, citations=[citing(2, 4), citing(1, 9), citing(2, 9)]) for _ in range(2)
     ]
     pages = [
-        Page(answer_html(told, name) + "".join(source_html(p, [], name) for p in best_first(told.answer)))
+        Page(answer_html(told, name) + "".join(source_html(p, [], name, "") for p in best_first(told.answer)))
         for name, told in zip(("7", "71"), turns, strict=True)
     ]
     ids = [attributes["id"] for page in pages for _, attributes in page.tags if "id" in attributes]
@@ -141,7 +165,7 @@ def test_ids_are_unique_over_turns_and_every_number_leads_to_one():
 
 def test_a_number_lights_up_its_own_source_by_css():
     (first, _) = read_from("a", "b")
-    page = source_html(first, [], "7")
+    page = source_html(first, [], "7", "")
     told = told_of("One.", passages=read_from("a", "b"), citations=[citing(1, 4)])
     assert ".ob-cite-7-1:is(:hover, :focus)) #ob-source-7-1" in page
     assert "ob-cite-7-1" in Page(answer_html(told, "7")).of("a")[0]["class"].split()
@@ -170,7 +194,11 @@ def test_of_a_decline_the_sentence_is_quoted_that_fits_best():
 def test_no_text_becomes_a_tag(text):
     read = read_from(text, text)
     told = told_of(text, text, read, [citing(1, 5, passage_end=len(text)), citing(2, 9, passage_end=4)])
-    pages = [answer_html(told, "7"), quotes_html(told, "on", "fits"), *(source_html(p, [(2, 8)], "7") for p in read)]
+    pages = [
+        answer_html(told, "7"),
+        quotes_html(told, "on", "fits"),
+        *(source_html(p, [(2, 8)], "7", "all") for p in read),
+    ]
     for page in pages:
         assert set(re.findall(r"</?([a-zA-Z!?][a-z]*)", page)) <= TAGS
         Page(page.replace("\x00", ""))

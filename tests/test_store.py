@@ -92,12 +92,16 @@ def test_branches_and_evidence_are_added_to_what_is_there(one_home, branches):
 
 def test_turns_come_in_order_and_the_latest_conversation_first(tmp_path):
     first, second = store.begin(tmp_path, "first", "a"), store.begin(tmp_path, "second", "a")
+    assert store.conversations(tmp_path) == [], "nothing was answered in them"
+    store.add_turn(tmp_path, first, told_of(question="x"))
+    store.add_turn(tmp_path, second, told_of(question="y"))
     assert [one.id for one in store.conversations(tmp_path)] == [second, first]
+    before = [turn.id for turn in store.turns(tmp_path, first)]
     asked = [store.add_turn(tmp_path, first, told_of(question=text)) for text in "abc"]
     assert [one.id for one in store.conversations(tmp_path)] == [first, second]
-    assert [turn.id for turn in store.turns(tmp_path, first)] == asked
-    assert [turn.told.answer.prompt.question for turn in store.turns(tmp_path, first)] == list("abc")
-    assert store.turns(tmp_path, second) == []
+    assert [turn.id for turn in store.turns(tmp_path, first)] == [*before, *asked]
+    assert [turn.told.answer.prompt.question for turn in store.turns(tmp_path, first)] == list("xabc")
+    assert len(store.turns(tmp_path, second)) == 1
 
 
 @pytest.mark.parametrize(

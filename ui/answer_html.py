@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from rag.reasons import closest_sentence
 from rag.schema import Answer, RetrievedPassage
+from rag.stopping import sentences
 from ui.told import Told
 
 _HEADING = re.compile(r"^(#{1,6} )(.+)$", re.MULTILINE)
@@ -27,6 +28,9 @@ STYLE = """
 .ob-passage { white-space: pre-wrap; overflow-wrap: anywhere; margin-top: .4rem; }
 .ob-passage mark { background: rgb(255 196 0 / .35); color: inherit; border-bottom: 2px solid rgb(180 120 0);
   border-radius: .15em; }
+.ob-source details { margin-top: .3rem; font-size: .9rem; }
+.ob-source summary { cursor: pointer; }
+[data-testid="stPopoverButton"] { text-align: left; justify-content: flex-start; }
 .ob-quote { border-left: 3px solid rgb(180 120 0); padding-left: .7rem; margin: .4rem 0 0; font-size: .95rem; }
 """
 
@@ -74,8 +78,11 @@ def best_first(answer: Answer) -> list[RetrievedPassage]:
     return sorted(answer.prompt.passages, key=lambda passage: passage.rank)
 
 
-def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], name: str) -> str:
-    """One passage as a card, with the sentences marked that the answer leans on."""
+def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], name: str, whole: str) -> str:
+    """One passage as a card, with the sentences marked that the answer leans on, and what stands around them.
+
+    The rest of it is folded away behind the word for the `whole`.
+    """
     passage = retrieved.passage
     where = ", ".join(filter(None, (" › ".join(passage.heading_path), passage.place)))
     own = source_id(name, retrieved.rank)
@@ -85,19 +92,44 @@ def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], n
         f"{lit} mark {{ background: rgb(255 196 0 / .7); }}</style>"
         f'<section class="ob-source" id="{own}"><header>[{retrieved.rank}] {html.escape(passage.title)}</header>'
         f"<small>{html.escape(where)}</small>"
-        f'<div class="ob-passage">{_marked(passage.text, spans)}</div></section>'
+        f"{_folded(passage.text, spans, whole)}</section>"
     )
 
 
-def _marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    """A passage's text: spans, which may overlap, are marked, headings are bold and lose the signs before them."""
+def _folded(text: str, spans: Sequence[tuple[int, int]], whole: str) -> str:
+    full = passage_html(text, spans)
+    start, end = excerpt(text, spans)
+    if end - start >= len(text.strip()):
+        return full
+    before, after = "… " * (start > 0), " …" * (end < len(text.rstrip()))
+    return (
+        f'<div class="ob-passage">{before}{_marked(text, spans, (start, end))}{after}</div>'
+        f"<details><summary>{html.escape(whole)}</summary>{full}</details>"
+    )
+
+
+def passage_html(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """A whole passage, with the spans marked."""
+    return f'<div class="ob-passage">{_marked(text, spans, (0, len(text)))}</div>'
+
+
+def excerpt(text: str, spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Start and end of what to read first: the marked sentences with the ones around them, or the beginning."""
+    told = sentences(text) or [(0, len(text))]
+    wanted = [n for n, (start, end) in enumerate(told) if any(start < b and a < end for a, b in spans)] or [0]
+    first, last = max(min(wanted) - 1, 0), min(max(wanted) + 1, len(told) - 1)
+    return told[first][0], told[last][1]
+
+
+def _marked(text: str, spans: Sequence[tuple[int, int]], part: tuple[int, int]) -> str:
+    """A part of a passage: spans, which may overlap, are marked, headings are bold and lose the signs before them."""
     signs = [heading.span(1) for heading in _HEADING.finditer(text)]
     headings = [heading.span(2) for heading in _HEADING.finditer(text)]
-    ends = {0, len(text), *(min(end, len(text)) for pair in (*spans, *signs, *headings) for end in pair)}
+    ends = {min(end, len(text)) for pair in (*spans, *signs, *headings, part) for end in pair}
     pieces = "".join(
         f"{'<b>' * bold}{'<mark>' * marked}{html.escape(text[start:end])}{'</mark>' * marked}{'</b>' * bold}"
         for start, end in pairwise(sorted(ends))
-        if not _within(start, signs)
+        if _within(start, [part]) and not _within(start, signs)
         for bold, marked in [(_within(start, headings), _within(start, spans))]
     )
     return pieces.replace("</mark><mark>", "")  # of spans that overlap

@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from rag.errors import RagError
 from rag.schema import RetrievedPassage
 from rag.templates import is_refusal
-from ui import asking, page, store, viewer
+from ui import asking, notices, page, store, viewer
 from ui.answer_html import answer_html, best_first, quotes_html, source_html, supporting
 from ui.asking import Progress
 from ui.store import Feedback, Turn
@@ -74,7 +74,7 @@ def _source(turn: Turn, retrieved: RetrievedPassage, t: Words) -> None:
     passage, name = retrieved.passage, f"{turn.id}-{retrieved.rank}"
     spans = [(start, end) for rank, start, end in supporting(turn.told) if rank == retrieved.rank]
     with st.container(border=True):
-        st.html(source_html(retrieved, spans, str(turn.id)))
+        st.html(source_html(retrieved, spans, str(turn.id), t("ask-whole")))
         for note in notes(retrieved):
             st.text(note)
         with st.expander(t("ask-scores")):
@@ -126,7 +126,8 @@ def _work(job: Job, turn: Turn, status: DeltaGenerator, t: Words) -> None:
             elif isinstance(event, str):
                 status.caption(t(event))
     except RagError as error:
-        status.error(page.plain(error))
+        status.empty()
+        notices.problem(str(error))
         return
     st.rerun()
 

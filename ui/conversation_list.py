@@ -6,7 +6,7 @@ import streamlit as st
 
 from rag.errors import InputError
 from ui import store
-from ui.conversation_export import as_json, as_markdown, feedback_rows
+from ui.conversation_export import as_json, as_markdown, feedback_rows, training_rows
 from ui.page import plain
 from ui.store import Conversation, Turn
 from ui.words import Words
@@ -82,6 +82,13 @@ def draw_actions(home: Path, current: Conversation, turns: list[Turn], t: Words)
             t("talk-feedback"),
             lambda: feedback_rows(store.all_feedback(home)),
             "feedback.jsonl",
+            "application/jsonl",
+            on_click="ignore",
+        )
+        st.download_button(
+            t("talk-training"),
+            lambda: training_rows(store.all_feedback(home)),
+            "training.jsonl",
             "application/jsonl",
             on_click="ignore",
         )

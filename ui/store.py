@@ -183,9 +183,14 @@ def turns(home: Path, conversation: int) -> list[Turn]:
 
 
 def conversations(home: Path, words: str = "") -> list[Conversation]:
-    """Those whose questions and answers hold all of these words, in any case, latest first."""
+    """Those whose questions and answers hold all of these words, in any case, latest first.
+
+    One in which nothing was answered is none.
+    """
     with connect(home) as db:
-        found = [Conversation(*row) for row in db.execute("SELECT * FROM conversations ORDER BY changed DESC, id DESC")]
+        held = "WHERE id IN (SELECT conversation FROM turns)"
+        rows = db.execute(f"SELECT * FROM conversations {held} ORDER BY changed DESC, id DESC")
+        found = [Conversation(*row) for row in rows]
         if not words.split():
             return found
         texts: dict[int, str] = {}

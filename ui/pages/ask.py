@@ -7,7 +7,7 @@ import streamlit as st
 from rag.errors import RagError
 from rag.schema import Prompt, TokenStep
 from rag.settings import Settings
-from ui import answer_view, ask_settings, asking, conversation_list, page, resources, store
+from ui import answer_view, ask_settings, asking, conversation_list, notices, page, resources, store
 from ui.asking import Wanted
 from ui.store import Conversation, Feedback, Turn
 from ui.token_view import tokens_html
@@ -27,7 +27,7 @@ def main() -> None:
             st.info(t("ask-no-collection"))
             st.code("rag ingest FOLDER")
     except RagError as error:
-        st.error(page.plain(error))
+        notices.problem(str(error))
 
 
 def _converse(settings: Settings, names: list[str], t: Words) -> None:
@@ -62,7 +62,7 @@ def _settings(settings: Settings, names: list[str], t: Words) -> Wanted:
 
 
 def _head(home: Path, current: Conversation | None, turns: list[Turn], t: Words) -> None:
-    if current:
+    if current and turns:
         conversation_list.draw_actions(home, current, turns, t)
         return
     st.title(t("ask-title"))
@@ -90,7 +90,8 @@ def _ask(home: Path, current: Conversation | None, turns: list[Turn], question: 
                 steps.append(event)
                 written.html(tokens_html(steps, legend=False))
     except RagError as error:
-        status.error(page.plain(error))
+        status.empty()
+        notices.problem(str(error))
         if current is None:
             store.delete(home, conversation)
             conversation_list.leave()
