@@ -18,7 +18,8 @@ from ui.uploads import Upload
 from ui.words import Words
 
 _TYPES = sorted(suffix.lstrip(".") for suffix in SUFFIXES)
-_SHOWN = 12  # uploads that are named one by one
+_SHOWN = 8  # uploads that are named one by one
+_WORST_FIRST = ("failed", "size", "kind", "renamed", "same", "stored")
 
 
 def first_steps(settings: Settings, t: Words) -> None:
@@ -85,7 +86,8 @@ def sync(settings: Settings, paths: Iterable[Path]) -> None:
 def _say(taken: Sequence[Upload], t: Words) -> None:
     """What became of uploads. They are forgotten with the next ones."""
     stored = sum(upload.outcome in ("stored", "renamed") for upload in taken)
-    lines = [line for upload in taken if (line := _line(upload, t))]
+    worst_first = sorted(taken, key=lambda upload: _WORST_FIRST.index(upload.outcome))
+    lines = [line for upload in worst_first if (line := _line(upload, t))]
     more = [t("documents-upload-more", n=len(lines) - _SHOWN)] if len(lines) > _SHOWN else []
     notices.note(t("documents-uploaded", n=stored), lines[:_SHOWN] + more)
 
