@@ -13,7 +13,7 @@ from rag.index.collections import holdings
 from rag.schema import Filter
 from rag.settings import default_home
 from tests.conftest import EXAMPLES, pdf
-from ui import jobs, resources
+from ui import folders, jobs, resources
 from ui.documents_panel import state_of
 from ui.words import texts
 
@@ -209,7 +209,7 @@ def test_a_synced_folder_comes_in_and_goes_out_again(page, here, tmp_path):
     no_trouble(page)
     assert [Path(row.path).name for row in rows(here)] == ["a.txt"]
     assert (folder / "tea.txt").exists()
-    assert jobs.folders(here, "default") == []
+    assert folders.listed(here, "default") == []
 
 
 def test_deleting_while_somebody_writes_is_a_sentence_and_loses_nothing(page, here):

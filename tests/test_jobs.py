@@ -15,7 +15,7 @@ from rag.errors import InputError
 from rag.index import LocalIndex, open_catalog
 from rag.index.collections import delete, import_
 from rag.settings import load_settings
-from ui import jobs
+from ui import folders, jobs
 from ui.collections_panel import create
 from ui.store import connect
 
@@ -164,13 +164,14 @@ def test_all_jobs_end_before_a_collection_goes(settings, many):
         jobs.start(settings, "watch", {"paths": [str(many)]}),
     ]
     wait(settings, numbers[0], "running")
-    jobs.add_folder(settings.home, "mine", str(many))
+    folders.add(settings.home, "mine", str(many))
     jobs.stop_all(settings.home, "mine")
     assert {job.state for job in jobs.jobs(settings.home, "mine")} == {"stopped"}
     delete(settings.collection_dir)
     jobs.forget_collection(settings.home, "mine")
+    folders.forget(settings.home, "mine")
     assert jobs.jobs(settings.home, "mine") == []
-    assert jobs.folders(settings.home, "mine") == []
+    assert folders.listed(settings.home, "mine") == []
     assert list((settings.home / "app" / "jobs").iterdir()) == []
 
 
@@ -248,16 +249,16 @@ def test_old_jobs_are_forgotten(settings, monkeypatch):
 
 def test_folders_are_whole_paths_and_none_of_our_own(settings, papers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert jobs.add_folder(settings.home, "mine", "  papers/../papers ") == papers
-    assert jobs.add_folder(settings.home, "mine", str(papers)) == papers
-    assert jobs.folders(settings.home, "mine") == [papers]
+    assert folders.add(settings.home, "mine", "  papers/../papers ") == papers
+    assert folders.add(settings.home, "mine", str(papers)) == papers
+    assert folders.listed(settings.home, "mine") == [papers]
     for wrong in ("", str(papers / "none"), str(papers / "tea.txt")):
         with pytest.raises(InputError, match="no folder"):
-            jobs.add_folder(settings.home, "mine", wrong)
+            folders.add(settings.home, "mine", wrong)
     for own in (settings.home, settings.collection_dir, tmp_path):
         with pytest.raises(InputError, match="own files"):
-            jobs.add_folder(settings.home, "mine", str(own))
+            folders.add(settings.home, "mine", str(own))
     hidden = replace(settings, home=tmp_path / ".hidden" / "home")
-    assert jobs.add_folder(hidden.home, "mine", str(tmp_path)) == tmp_path, "a sync passes hidden folders over"
-    jobs.remove_folder(settings.home, "mine", papers)
-    assert jobs.folders(settings.home, "mine") == []
+    assert folders.add(hidden.home, "mine", str(tmp_path)) == tmp_path, "a sync passes hidden folders over"
+    folders.remove(settings.home, "mine", papers)
+    assert folders.listed(settings.home, "mine") == []

@@ -12,13 +12,14 @@ from ingest.parsing import SUFFIXES
 from ingest.sources import MAX_BYTES
 from rag.index import LocalIndex, open_catalog
 from rag.settings import Settings
-from ui import jobs, notices, uploads
+from ui import folders, jobs, notices, uploads
 from ui.collections_panel import create, guarded
 from ui.uploads import Upload
 from ui.words import Words
 
 _TYPES = sorted(suffix.lstrip(".") for suffix in SUFFIXES)
-_SHOWN = 12  # uploads that are named one by one
+_SHOWN = 8  # uploads that are named one by one
+_WORST_FIRST = ("failed", "size", "kind", "renamed", "same", "stored")
 
 
 def first_steps(settings: Settings, t: Words) -> None:
@@ -85,7 +86,8 @@ def sync(settings: Settings, paths: Iterable[Path]) -> None:
 def _say(taken: Sequence[Upload], t: Words) -> None:
     """What became of uploads. They are forgotten with the next ones."""
     stored = sum(upload.outcome in ("stored", "renamed") for upload in taken)
-    lines = [line for upload in taken if (line := _line(upload, t))]
+    worst_first = sorted(taken, key=lambda upload: _WORST_FIRST.index(upload.outcome))
+    lines = [line for upload in worst_first if (line := _line(upload, t))]
     more = [t("documents-upload-more", n=len(lines) - _SHOWN)] if len(lines) > _SHOWN else []
     notices.note(t("documents-uploaded", n=stored), lines[:_SHOWN] + more)
 
@@ -110,11 +112,11 @@ def synced_folders(settings: Settings, t: Words) -> None:
     """The folders that the collection is kept in step with."""
     st.subheader(t("documents-synced"))
     notices.quiet(t("documents-synced-help"))
-    folders = jobs.folders(settings.home, settings.collection)
-    for folder in folders:
+    known = folders.listed(settings.home, settings.collection)
+    for folder in known:
         _folder(settings, folder, t)
-    if folders:
-        _watching(settings, folders, t)
+    if known:
+        _watching(settings, known, t)
     with (
         st.form("documents-add-folder", border=False, clear_on_submit=False),
         st.container(horizontal=True, vertical_alignment="bottom"),
@@ -147,7 +149,7 @@ def _folder(settings: Settings, folder: Path, t: Words) -> None:
             )
 
 
-def _watching(settings: Settings, folders: Sequence[Path], t: Words) -> None:
+def _watching(settings: Settings, watched: Sequence[Path], t: Words) -> None:
     """A button that begins or ends to keep the folders in step."""
     is_on = _watcher(settings) is not None
     st.button(
@@ -155,7 +157,7 @@ def _watching(settings: Settings, folders: Sequence[Path], t: Words) -> None:
         key="documents-watch",
         icon=":material/sync_disabled:" if is_on else ":material/autorenew:",
         help=t("documents-watch-help"),
-        on_click=lambda: guarded(lambda: _watch(settings, folders, not is_on)),
+        on_click=lambda: guarded(lambda: _watch(settings, watched, not is_on)),
     )
 
 
@@ -165,25 +167,25 @@ def _watcher(settings: Settings) -> jobs.Job | None:
     return next((job for job in found if job.kind == "watch" and job.state in ("waiting", "running")), None)
 
 
-def _watch(settings: Settings, folders: Sequence[Path], on: bool) -> None:
+def _watch(settings: Settings, watched: Sequence[Path], on: bool) -> None:
     if known := _watcher(settings):
         jobs.stop(settings.home, known.id)
     if on:
-        jobs.start(settings, "watch", {"paths": [str(folder) for folder in folders]})
+        jobs.start(settings, "watch", {"paths": [str(folder) for folder in watched]})
 
 
 def _add_folder(settings: Settings) -> None:
     create(settings)
-    folder = jobs.add_folder(settings.home, settings.collection, str(st.session_state["documents-folder-path"]))
+    folder = folders.add(settings.home, settings.collection, str(st.session_state["documents-folder-path"]))
     sync(settings, [folder])
     _watch_as_before(settings)
 
 
 def _remove_folder(settings: Settings, folder: Path, forget: bool) -> None:
-    jobs.remove_folder(settings.home, settings.collection, folder)
+    folders.remove(settings.home, settings.collection, folder)
     _watch_as_before(settings)
     if forget:
-        others = jobs.folders(settings.home, settings.collection)
+        others = folders.listed(settings.home, settings.collection)
         with closing(LocalIndex(open_catalog(settings.collection_dir))) as index, index.writing():
             under = [path for path in map(Path, index.catalog.sources()) if path.is_relative_to(folder)]
             gone = [str(path) for path in under if not any(path.is_relative_to(other) for other in others)]
@@ -192,6 +194,6 @@ def _remove_folder(settings: Settings, folder: Path, forget: bool) -> None:
 
 def _watch_as_before(settings: Settings) -> None:
     """Watch the folders that there are now, where folders were watched."""
-    folders = jobs.folders(settings.home, settings.collection)
+    known = folders.listed(settings.home, settings.collection)
     if _watcher(settings):
-        _watch(settings, folders, on=bool(folders))
+        _watch(settings, known, on=bool(known))

@@ -11,7 +11,7 @@ from rag.index.collections import delete
 from rag.index.database import FILE
 from rag.models import embedder_identity, resolve_embedder
 from rag.settings import Settings, load_settings
-from ui import jobs, notices, resources
+from ui import folders, jobs, notices, resources
 from ui.words import Words
 
 _CHOSEN = "documents-collection"
@@ -120,4 +120,5 @@ def _delete(settings: Settings) -> None:
     jobs.stop_all(settings.home, settings.collection)
     delete(settings.collection_dir)
     jobs.forget_collection(settings.home, settings.collection)
+    folders.forget(settings.home, settings.collection)
     switch_to(None)

@@ -1,4 +1,4 @@
-"""Jobs: work in other processes, how far it is and what came of it; and the folders that collections are synced with.
+"""Jobs: work in other processes, how far it is and what came of it.
 
     start -> waiting -> running -> done, failed or stopped; interrupted where its process ended without a word
 
@@ -243,12 +243,11 @@ def forget(home: Path, number: int) -> None:
 
 
 def forget_collection(home: Path, collection: str) -> None:
-    """Forget the ended jobs of a collection that is gone, and the folders that it was synced with."""
+    """Forget the ended jobs of a collection that is gone."""
     with connect(home) as db:
         for job in _settled(db, home, collection):
             if not job.is_alive:
                 _drop(db, home, job.id)
-        db.execute("DELETE FROM folders WHERE collection = ?", (collection,))
 
 
 def _drop(db: Connection, home: Path, number: int) -> None:
@@ -261,38 +260,3 @@ def _prune(db: Connection, home: Path, collection: str) -> None:
     ended = [job for job in _settled(db, home, collection) if not job.is_alive]
     for job in ended[_KEPT:]:
         _drop(db, home, job.id)
-
-
-# synced folders
-
-
-def folders(home: Path, collection: str) -> list[Path]:
-    """The folders that a collection is synced with, by path."""
-    with connect(home) as db:
-        rows = db.execute("SELECT path FROM folders WHERE collection = ? ORDER BY path", (collection,))
-        return [Path(row[0]) for row in rows]
-
-
-def add_folder(home: Path, collection: str, path: str) -> Path:
-    """Sync a collection with a folder from now on. Raises `InputError` where it is none, or overlaps the app's own."""
-    folder = Path(os.path.abspath(Path(path.strip()).expanduser()))  # noqa: PTH100 - links stay as they are called
-    if not path.strip() or not folder.is_dir():
-        raise InputError(f"There is no folder {folder}; type the whole path of one on the computer that runs Openbook.")
-    if _meets(folder.resolve(), home.resolve()):
-        raise InputError(f"{folder} holds Openbook's own files, or lies among them; choose another folder.")
-    with connect(home) as db:
-        db.execute("INSERT OR IGNORE INTO folders VALUES (?, ?)", (collection, str(folder)))
-    return folder
-
-
-def _meets(folder: Path, own: Path) -> bool:
-    """Whether a walk of a folder would come across the app's own files; it passes hidden folders over."""
-    if own.is_relative_to(folder):
-        return not any(part.startswith(".") for part in own.relative_to(folder).parts)
-    return folder.is_relative_to(own)
-
-
-def remove_folder(home: Path, collection: str, folder: Path) -> None:
-    """Sync a collection with a folder no longer; its documents stay."""
-    with connect(home) as db:
-        db.execute("DELETE FROM folders WHERE collection = ? AND path = ?", (collection, str(folder)))

@@ -86,7 +86,10 @@ def _title(job: Job, t: Words) -> str:
 def _now(now: str, t: Words) -> str:
     """What is at hand, in the reader's language."""
     found = _PASSAGES.search(now)
-    return now[: found.start()] + t("documents-now-passages", done=found[1], all=found[2]) if found else now
+    if not found:
+        return now
+    passages = t("documents-now-passages", done=found[1], all=found[2])
+    return f"{now[: found.start()]} {passages}"
 
 
 def _ended(settings: Settings, job: Job, t: Words) -> None:

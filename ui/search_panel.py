@@ -92,7 +92,8 @@ def _scores(retrieved: RetrievedPassage, t: Words) -> str:
     said = t("documents-scores", fused=f"{retrieved.fused:.2f}", dense=dense, lexical=lexical)
     if retrieved.rerank is None:
         return said
-    return said + t("documents-score-rerank", name=retrieved.reranked_by or "", score=f"{retrieved.rerank:.2f}")
+    judged = t("documents-score-rerank", name=retrieved.reranked_by or "", score=f"{retrieved.rerank:.2f}")
+    return f"{said} · {judged}"
 
 
 def _open(settings: Settings, retrieved: RetrievedPassage) -> None:
