@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from rag.settings import default_home
 from tests.browsing import chromium, serving
 from ui.cli import main
+from ui.uploads import folder_of
 from ui.words import words
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +48,9 @@ def take(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
         (home / "models").symlink_to(default_home() / "models")
-        main(["ingest", str(ROOT / "examples/documents"), "--home", place, "--collection", "examples", "--quiet"])
+        files = folder_of(home / "collections/examples")  # as if uploaded, so that no folder of a machine is shown
+        shutil.copytree(ROOT / "examples/documents", files)
+        main(["ingest", str(files), "--home", place, "--collection", "examples", "--quiet"])
         with serving(home, "--collection", "examples") as url, chromium() as browser:
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme=scheme)

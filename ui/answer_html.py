@@ -12,7 +12,9 @@ from itertools import pairwise
 from rag.reasons import closest_sentence
 from rag.schema import Answer, RetrievedPassage
 from rag.stopping import sentences
+from ui.terminal import scores
 from ui.told import Told
+from ui.words import Words
 
 _HEADING = re.compile(r"^(#{1,6} )(.+)$", re.MULTILINE)
 STYLE = """
@@ -28,7 +30,7 @@ STYLE = """
 .ob-passage { white-space: pre-wrap; overflow-wrap: anywhere; margin-top: .4rem; }
 .ob-passage mark { background: rgb(255 196 0 / .35); color: inherit; border-bottom: 2px solid rgb(180 120 0);
   border-radius: .15em; }
-.ob-source details { margin-top: .3rem; font-size: .9rem; }
+.ob-source details { margin-top: .3rem; font-size: .9rem; overflow-wrap: anywhere; }
 .ob-source summary { cursor: pointer; }
 [data-testid="stPopoverButton"] { text-align: left; justify-content: flex-start; }
 .ob-quote { border-left: 3px solid rgb(180 120 0); padding-left: .7rem; margin: .4rem 0 0; font-size: .95rem; }
@@ -78,10 +80,10 @@ def best_first(answer: Answer) -> list[RetrievedPassage]:
     return sorted(answer.prompt.passages, key=lambda passage: passage.rank)
 
 
-def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], name: str, whole: str) -> str:
+def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], name: str, t: Words) -> str:
     """One passage as a card, with the sentences marked that the answer leans on, and what stands around them.
 
-    The rest of it is folded away behind the word for the `whole`.
+    The rest of it is folded away, and so are its file and its scores.
     """
     passage = retrieved.passage
     where = ", ".join(filter(None, (" › ".join(passage.heading_path), passage.place)))
@@ -92,7 +94,9 @@ def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], n
         f"{lit} mark {{ background: rgb(255 196 0 / .7); }}</style>"
         f'<section class="ob-source" id="{own}"><header>[{retrieved.rank}] {html.escape(passage.title)}</header>'
         f"<small>{html.escape(where)}</small>"
-        f"{_folded(passage.text, spans, whole)}</section>"
+        f"{_folded(passage.text, spans, t('ask-whole'))}"
+        f"<details><summary>{html.escape(t('ask-scores'))}</summary>{html.escape(passage.source)}<br>"
+        f"{html.escape(scores(retrieved))}</details></section>"
     )
 
 

@@ -13,7 +13,7 @@ from ui import asking, notices, page, store, viewer
 from ui.answer_html import answer_html, best_first, quotes_html, source_html, supporting
 from ui.asking import Progress
 from ui.store import Feedback, Turn
-from ui.terminal import notes, scores
+from ui.terminal import notes
 from ui.token_view import export, show
 from ui.token_view.data import view_data
 from ui.trust import trust
@@ -74,12 +74,9 @@ def _source(turn: Turn, retrieved: RetrievedPassage, t: Words) -> None:
     passage, name = retrieved.passage, f"{turn.id}-{retrieved.rank}"
     spans = [(start, end) for rank, start, end in supporting(turn.told) if rank == retrieved.rank]
     with st.container(border=True):
-        st.html(source_html(retrieved, spans, str(turn.id), t("ask-whole")))
+        st.html(source_html(retrieved, spans, str(turn.id), t))
         for note in notes(retrieved):
             st.text(note)
-        with st.expander(t("ask-scores")):
-            st.text(passage.source)
-            st.text(scores(retrieved))
         opened = st.toggle(t("ask-open"), key=f"open-{name}")
         if opened:
             collection = str(turn.told.settings["collection"])
