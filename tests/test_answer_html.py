@@ -17,7 +17,7 @@ from ui.answer_html import answer_html, best_first, excerpt, passage_html, quote
 from ui.words import words
 
 T = words("en")
-TAGS = {"br", "details", "summary", "div", "a", "p", "b", "q", "style", "section", "header", "small", "mark"}
+TAGS = {"details", "summary", "div", "a", "p", "b", "q", "style", "section", "header", "small", "mark"}
 ATTRIBUTES = {"class", "href", "id", "aria-describedby"}
 # Parsers make U+FFFD of NUL and \n of \r: these two are no text that can come back.
 texts = st.one_of(

@@ -208,6 +208,18 @@ def test_a_hostile_document_fires_nothing_and_fetches_nothing(browser, home, tmp
         page.close()
 
 
+def test_a_page_opened_by_its_address_on_a_new_server_has_what_all_share(browser, home, tmp_path):
+    for name in ("models", "collections"):
+        (tmp_path / name).symlink_to(home / name)
+    with serving(tmp_path, "--collection", "examples") as url:
+        page, wrong = watched(browser, url)
+        page.goto(f"{url}/documents")
+        page.get_by_text(t("app-language")).wait_for(timeout=LONG)
+        assert page.get_by_role("link", name=t("ask-page")).count() == 1
+        assert wrong == []
+        page.close()
+
+
 def test_the_watching_can_fail(browser, server):
     page, wrong = watched(browser, server)
     page.goto(server)

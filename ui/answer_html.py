@@ -31,6 +31,7 @@ STYLE = """
 .ob-passage mark { background: rgb(255 196 0 / .35); color: inherit; border-bottom: 2px solid rgb(180 120 0);
   border-radius: .15em; }
 .ob-source details { margin-top: .3rem; font-size: .9rem; overflow-wrap: anywhere; }
+.ob-source details p { margin: .2rem 0; }
 .ob-source summary { cursor: pointer; }
 [data-testid="stPopoverButton"] { text-align: left; justify-content: flex-start; }
 .ob-quote { border-left: 3px solid rgb(180 120 0); padding-left: .7rem; margin: .4rem 0 0; font-size: .95rem; }
@@ -87,6 +88,7 @@ def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], n
     """
     passage = retrieved.passage
     where = ", ".join(filter(None, (" › ".join(passage.heading_path), passage.place)))
+    whole, why = t("ask-whole"), t("ask-scores")
     own = source_id(name, retrieved.rank)
     lit = f"body:has(.ob-cite-{name}-{retrieved.rank}:is(:hover, :focus)) #{own}"
     return (
@@ -94,9 +96,9 @@ def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], n
         f"{lit} mark {{ background: rgb(255 196 0 / .7); }}</style>"
         f'<section class="ob-source" id="{own}"><header>[{retrieved.rank}] {html.escape(passage.title)}</header>'
         f"<small>{html.escape(where)}</small>"
-        f"{_folded(passage.text, spans, t('ask-whole'))}"
-        f"<details><summary>{html.escape(t('ask-scores'))}</summary>{html.escape(passage.source)}<br>"
-        f"{html.escape(scores(retrieved))}</details></section>"
+        f"{_folded(passage.text, spans, whole)}"
+        f"<details><summary>{html.escape(why)}</summary><p>{html.escape(passage.source)}</p>"
+        f"<p>{html.escape(scores(retrieved))}</p></details></section>"
     )
 
 

@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.starlette import App
 
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -64,6 +65,9 @@ class Headers:
         await self._app(scope, receive, send_with_headers)
 
 
+# Else Streamlit takes the folder `pages` for an app of the old kind until the first session has run `app.py`, and a
+# page that is opened by its address would come without what all pages share.
+PagesManager.uses_pages_directory = False
 app = App(
     Path(__file__).with_name("app.py"),
     middleware=[
