@@ -159,6 +159,19 @@ def test_what_is_left_while_it_is_judged_is_kept_whole(home, worker):
     assert answer.finish_reason != "cancelled"
 
 
+def test_what_is_left_while_its_support_is_looked_for_has_none(home):
+    number, stopped, last = store.begin(home, QUESTION, "papers"), threading.Event(), []
+
+    def tell(event):
+        last.append(event)
+        if event == SUPPORTING:
+            stopped.set()
+
+    asking.ask(home, number, QUESTION, wanted(), ())(stopped, tell)
+    assert last[-1].citations == ()
+    assert [turn.told for turn in store.turns(home, number)] == [last[-1]]
+
+
 def test_what_is_left_while_it_waits_leaves_nothing(home, worker):
     number, gate = store.begin(home, QUESTION, "papers"), threading.Event()
     worker.submit(lambda cancelled, tell: gate.wait(20))

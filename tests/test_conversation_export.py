@@ -29,6 +29,7 @@ BLOCKS = {"heading_open", "heading_close", "paragraph_open", "paragraph_close", 
 INLINE = {"text", "text_special", "softbreak", "hardbreak", "em_open", "em_close", "strong_open", "strong_close"}
 # A reader makes U+FFFD of NUL, as browsers do: it is no text that can come back.
 texts = st.one_of(
+    st.text("\\*`[]()<>!a", max_size=30),
     st.text("`*_{}[]()<>#+-.!|~:$^&=\\/\"'ab1 \n\t", max_size=30),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30),
     st.sampled_from([text.replace("\x00", "") for text in HOSTILE]),

@@ -19,7 +19,7 @@ from tests.token_answers import answer_of, step
 from tests.told_answers import lifted, read_from, told_of
 from ui.told import UNREADABLE, remains
 from ui.trust import lift, trust
-from ui.words import LANGUAGES, words
+from ui.words import LANGUAGES, texts, words
 
 EN, ZH = words("en"), words("zh")
 DATA = "9 answers about boats"
@@ -56,6 +56,7 @@ def test_every_answer_has_words_and_every_percentage_the_data_it_was_fitted_on(l
         assert "None" not in "".join(said)
         assert (found.declined is None) == (answer.abstained is None)
         assert (found.reason is None) == (answer.reason is None)
+        assert {found.declined, found.reason} <= {None, *(text[language] for text in texts().values())}
         assert found.warn == (answer.advice == "warn") == (t("trust-warn") in found.line)
         shown = any("42" in part for part in found.line)
         assert shown == any(DATA in meaning and "42" in meaning for meaning in found.meanings)

@@ -47,7 +47,7 @@ def answer_html(told: Told, name: str) -> str:
             f'<a class="ob-cite ob-cite-{name}-{citation.rank}" href="#{source_id(name, citation.rank)}"'
             f' aria-describedby="{source_id(name, citation.rank)}">{citation.rank}</a>'
         )
-        at = max(at, citation.end)
+        at = citation.end
     text += html.escape(told.answer.text[at:])
     guess = " ob-guess" if told.answer.abstained else ""
     return f'<div class="ob-answer{guess}">{text}</div>'

@@ -56,7 +56,7 @@ def _answer(told: Told) -> str:
     marked, at = "", 0
     for citation in sorted(told.citations, key=lambda c: c.end):
         marked += f"{_plainly(told.answer.text[at : citation.end])} [{citation.rank}]"
-        at = max(at, citation.end)
+        at = citation.end
     marked += _plainly(told.answer.text[at:])
     return "  \n".join(f"**{line.strip()}**" for line in marked.splitlines() if line.strip())
 
