@@ -14,12 +14,13 @@ from ui.words import Words
 OPEN = "conversation"  # in the session's state and in the address
 _DELETING = "deleting"  # the conversation of which it is asked whether to delete it
 _SHOWN = 12
+_DIGITS = 18  # of a number that SQLite can hold
 
 
 def opened(home: Path) -> Conversation | None:
     """The conversation that is open; None for a new one, or where it was deleted."""
     chosen = st.session_state.get(OPEN) or st.query_params.get(OPEN)
-    if not chosen or not str(chosen).isdecimal():
+    if not str(chosen or "").isdecimal() or len(str(chosen)) > _DIGITS:
         return None
     try:
         found = store.conversation(home, int(chosen))

@@ -92,7 +92,7 @@ def _ask(home: Path, current: Conversation | None, turns: list[Turn], question: 
     except RagError as error:
         status.empty()
         notices.problem(str(error))
-        if current is None:
+        if not store.turns(home, conversation):  # what was answered stays, whatever failed after it
             store.delete(home, conversation)
             conversation_list.leave()
         return
