@@ -31,17 +31,24 @@ def free_port():
 @contextmanager
 def serving(home, *flags):
     """`rag ui` over a home, on a port of its own; its address."""
+    with answering(["-m", "ui.cli", "ui", "--home", str(home), *flags, "--port"]) as url:
+        yield url
+
+
+@contextmanager
+def answering(arguments, **options):
+    """A server that Python runs with these arguments and a port; its address, once it is healthy."""
     port = free_port()
-    command = [sys.executable, "-m", "ui.cli", "ui", "--home", str(home), "--port", str(port), *flags]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, *arguments, str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
+        for _ in range(240):
             try:
                 urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
                 break
             except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.5)
+                time.sleep(0.25)
         yield url
     finally:
         process.terminate()

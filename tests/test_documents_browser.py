@@ -1,12 +1,6 @@
 """The page "Documents" in a real browser: from an upload to a document that answers; a reload; hostile documents."""
 
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from contextlib import closing
 
 import pytest
@@ -15,11 +9,11 @@ from rag.index import open_catalog
 from rag.index.collections import holdings
 from rag.schema import Filter
 from rag.settings import default_home
+from tests.browsing import NEEDS_CHROMIUM, chromium, serving
 from tests.conftest import EXAMPLES
-from tests.test_browser import CHROMIUM, FLAGS
 from ui import jobs, uploads
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+pytestmark = NEEDS_CHROMIUM
 
 NAME = "<img src=x onerror=fired()> ![i](https:evil.example) :material-x: $x$ `a`.md"
 HOSTILE = """# <script>fired()</script>
@@ -36,31 +30,14 @@ def place(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     (home / "models").symlink_to(default_home() / "models")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ui.cli", "ui", "--home", str(home), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
-            break
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.5)
-    yield home, url
-    process.terminate()
-    process.wait(20)
+    with serving(home) as url:
+        yield home, url
 
 
 @pytest.fixture
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -74,8 +51,6 @@ def visit(place, browser):
         page.on("request", lambda r: outside.append(r.url) if r.url.startswith("http") and url not in r.url else None)
         page.on("dialog", lambda dialog: (fired.append(dialog.message), dialog.dismiss()))
         page.expose_function("fired", lambda: fired.append("fired"))
-        page.goto(url)  # the server learns of its pages from the first one
-        page.get_by_role("link", name="Documents").wait_for(timeout=60_000)
         page.goto(f"{url}/documents")
         page.get_by_role("heading", name="Documents").or_(page.get_by_role("heading", name="文档")).wait_for()
         return page

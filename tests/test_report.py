@@ -9,8 +9,8 @@ import pytest
 
 from rag.evaluation.report import report
 from rag.evaluation.saved import read_run
+from tests.browsing import CHROMIUM, chromium
 from tests.run_rows import failed, row, save
-from tests.test_browser import CHROMIUM, FLAGS
 from tests.test_cli import FAST
 from ui.cli import main
 from ui.report import MOST_FAILURES, report_page
@@ -204,15 +204,12 @@ def test_the_command_writes_the_page(tmp_path, capsys):
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_runs_and_nothing_is_wider_than_the_screen(made, tmp_path, width):
-    from playwright.sync_api import sync_playwright
-
     rows = [sure(n, 0.9, question=HOSTILE, tokens=["w" * 900, HOSTILE], answers=["o" * 900]) for n in range(9)]
     rows.append(sure(9, 0.9, relevant_rank=1, passages=[{"rank": 1, "source": "/" + "s" * 900, "place": None}]))
     file = tmp_path / "report.html"
     file.write_text(report_page(report(made(rows, template={"text": "t" * 900}))), encoding="utf-8")
     said = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": width, "height": 900})
         page.on("dialog", lambda dialog: said.append(dialog.message))
         page.on("console", lambda message: said.append(message.text))
@@ -220,7 +217,6 @@ def test_nothing_runs_and_nothing_is_wider_than_the_screen(made, tmp_path, width
         page.goto(file.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator("svg").first.is_visible()
-        browser.close()
     assert said == []
 
 

@@ -1,45 +1,27 @@
 """The token view in a real browser: as the page that is exported, and as the component in an app."""
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.browsing import NEEDS_CHROMIUM, answering, chromium
 from tests.token_answers import SENTENCES, answer_of, evidence_of, explained, retrieved, step, steps_of
 from ui.token_view.export import page as exported
 from ui.words import words
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 EN = words("en")
 ROOT = Path(__file__).parents[1]
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -367,38 +349,10 @@ st.button("again")
 @contextmanager
 def streamlit(script):
     """A server that runs this script; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = {"server.headless": "true", "browser.gatherUsageStats": "false", "server.address": "127.0.0.1"}
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        str(script),
-        f"--server.port={port}",
-        "--server.fileWatcherType=none",
-    ]
-    process = subprocess.Popen(
-        [*command, *(f"--{name}={value}" for name, value in options.items())],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=script.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.25)
+    options = ["--server.headless=true", "--browser.gatherUsageStats=false", "--server.address=127.0.0.1"]
+    arguments = ["-m", "streamlit", "run", str(script), "--server.fileWatcherType=none", *options, "--server.port"]
+    with answering(arguments, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=script.parent) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def test_in_the_app_a_choice_reaches_python(browser, tmp_path):
