@@ -184,13 +184,14 @@ class Assistant:
         """
         refused = answer.abstained == SAID_SO
         asked = answer.finish_reason not in (None, "cancelled")
-        if not asked or (refused and self.calibration is None):
-            return judge(answer, self.template, self.generator, self.calibration)
-        best = judge(self.best(answer, cancelled), self.template, self.generator, self.calibration)
+        calibration = self.calibration if answer.params.is_plainly_greedy else None  # it was fitted on such answers
+        if not asked or (refused and calibration is None):
+            return judge(answer, self.template, self.generator, calibration)
+        best = judge(self.best(answer, cancelled), self.template, self.generator, calibration)
         if not refused:
             return best
         if best.abstained or best.confidence is None:
-            declined = judge(answer, self.template, self.generator, self.calibration)
+            declined = judge(answer, self.template, self.generator, calibration)
             return replace(declined, confidence=best.confidence, timings=best.timings)
         return replace(best, advice="warn", reason=best.reason or DOUBTED)
 
@@ -199,14 +200,16 @@ class Assistant:
 
         A refusal still, where nothing else was found.
         """
-        params = answer.params
-        if self.read_each and answer.prompt.passages and params.temperature == 0 and params.beams == 1:
+        if self.read_each and answer.prompt.passages and answer.params.is_plainly_greedy:
             return self._reread(answer, cancelled)
         return self._instead(answer, cancelled) if answer.abstained == SAID_SO else answer
 
     def _reread(self, answer: Answer, cancelled: threading.Event | None) -> Answer:
         began = time.perf_counter()
-        found = reread(answer, self.template, self.generator, cancelled)
+        try:
+            found = reread(answer, self.template, self.generator, cancelled)
+        except PromptError:  # the context window leaves no room
+            found = None
         if found is None:
             return answer
         best, alone = found

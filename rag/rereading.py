@@ -7,7 +7,8 @@ each one alone, where it may not decline. Of these answers and its first one the
 
 The difference to the refusal asks whether the passage holds an answer at all, which the likelihood of an answer does
 not: Clark and Gardner (2018) found scores of passages read apart to be comparable only with a no-answer option. The
-first term keeps an answer out that only a misread passage gives.
+first term keeps an answer out that only a misread passage gives. An answer counts with the token that ended it: its
+beginning alone would always be more probable.
 """
 
 import threading
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from rag.contrast import row
 from rag.generation import LocalGenerator
-from rag.schema import Answer, SamplingParams, TokenStep, wrote
+from rag.schema import Answer, SamplingParams, TokenStep
 from rag.templates import REFUSAL, Template, as_answer, is_refusal
 
 WEIGHT = 2.0  # docs/decisions.md has the others that were tried
@@ -27,8 +28,7 @@ class Candidate:
     """An answer that was written after one of the prompts."""
 
     text: str
-    token_ids: tuple[int, ...]
-    written: int  # so many of them wrote the text
+    token_ids: tuple[int, ...]  # what ended it too
 
 
 def reread(
@@ -36,15 +36,15 @@ def reread(
 ) -> tuple[Candidate, tuple[float, ...]] | None:
     """The best of a finished greedy answer and of those that each of its passages gives alone.
 
-    With, for each passage in the order of the prompt, the log-probability of the best answer's text given that passage
-    alone, minus that of the refusal sentence in its place, in nats. None where nothing but refusals was written, or it
+    With, for each passage in the order of the prompt, the log-probability of the best answer given that passage alone,
+    minus that of the refusal sentence in its place, in nats. None where nothing but refusals was written, or it
     was cancelled. Raises `PromptError`.
     """
     alone = [row(answer, [passage], template, generator)[0] for passage in answer.prompt.passages]
     together = answer.prompt.token_ids
     refused = answer.abstained is not None
     params = may_not_decline(answer.params, template, generator)
-    found: dict[str, Candidate] = {} if refused else {answer.text: _candidate(answer.steps)}
+    found: dict[str, Candidate] = {} if refused or not answer.text else {answer.text: _candidate(answer.steps)}
     prompts = [*([together] if refused else []), *alone]
     written: list[list[TokenStep]] = [[] for _ in prompts]
     for n, step in generator.batch(prompts, [params] * len(prompts), cancelled):
@@ -58,7 +58,7 @@ def reread(
     if not candidates:
         return None
     refusal = generator.model.encode(as_answer(REFUSAL, template), False)
-    rows = [refusal, *(candidate.token_ids[: candidate.written] for candidate in candidates)]
+    rows = [refusal, *(candidate.token_ids for candidate in candidates)]
     joint = _sums(generator, together, rows)[1:]
     scored = [_sums(generator, prompt, rows) for prompt in alone]
     margins = list(zip(*([one - declining for one in others] for declining, *others in scored), strict=True))
@@ -75,7 +75,7 @@ def may_not_decline(params: SamplingParams, template: Template, generator: Local
 
 def _candidate(steps: Sequence[TokenStep]) -> Candidate:
     text = "".join(step.text for step in steps).strip()
-    return Candidate(text, tuple(step.token_id for step in steps), len(wrote(steps)))
+    return Candidate(text, tuple(step.token_id for step in steps))
 
 
 def _sums(generator: LocalGenerator, prompt: Sequence[int], rows: Sequence[Sequence[int]]) -> list[float]:

@@ -1,8 +1,8 @@
 """The domain types: what travels between the stages. Standard library only; all of them are frozen."""
 
 import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -176,6 +176,19 @@ class SamplingParams:
             if not holds:
                 raise ValueError(sentence)
 
+    @property
+    def is_plainly_greedy(self) -> bool:
+        """Whether each token is the model's most probable one, but for what an answer may not begin with."""
+        return self == replace(
+            SamplingParams(),
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
+            stop=self.stop,
+            stop_at_sentence_end=self.stop_at_sentence_end,
+            alternatives=self.alternatives,
+            begin_suppress_tokens=self.begin_suppress_tokens,
+        )
+
     def _controls(self) -> bool:
         """Whether anything shapes the distribution that a token is drawn from."""
         shaped = (self.temperature, self.repetition_penalty != 1, self.no_repeat_ngram, self.logit_bias)
@@ -257,11 +270,6 @@ class Contrast:
         return sum(self.lift[: self.written])
 
 
-def wrote(steps: Sequence[TokenStep]) -> tuple[TokenStep, ...]:
-    """The steps that wrote an answer's text: without an end token or a stop string behind it."""
-    return tuple(steps[: max((n for n, step in enumerate(steps, start=1) if step.text), default=0)])
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer and everything that made it. `text` is the concatenation of the steps' texts, outer blanks removed."""
@@ -288,8 +296,8 @@ class Answer:
 
     @property
     def written(self) -> tuple[TokenStep, ...]:
-        """The tokens that wrote the text."""
-        return wrote(self.steps)
+        """The tokens that wrote the text: without an end token or a stop string behind it."""
+        return self.steps[: max((n for n, step in enumerate(self.steps, start=1) if step.text), default=0)]
 
     @property
     def logprob(self) -> float:

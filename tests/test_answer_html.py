@@ -18,7 +18,7 @@ from ui.words import words
 
 T = words("en")
 TAGS = {"details", "summary", "div", "a", "p", "b", "q", "style", "section", "header", "small", "mark"}
-ATTRIBUTES = {"class", "href", "id", "aria-describedby"}
+ATTRIBUTES = {"class", "href", "id", "aria-describedby", "title"}
 # Parsers make U+FFFD of NUL and \n of \r: these two are no text that can come back.
 texts = st.one_of(
     st.text("<>&\"'/#ab \n", max_size=30),

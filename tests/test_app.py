@@ -2,12 +2,15 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from ui import resources, store
+from ui.ask_settings import labels
+from ui.page import LANGUAGE
 from ui.words import words
 
 APP = str(Path(__file__).parents[1] / "ui" / "app.py")
@@ -163,6 +166,76 @@ def test_feedback_is_kept_and_comes_back(app, own_home):
     assert store.feedback_of(own_home, [turn.id])[turn.id] == said
 
 
+def test_a_thumb_is_kept_taken_back_and_safe_from_another_tab(app, own_home):
+    ask(app.run(), TEA)
+    (turn,) = turns(own_home)
+    other = AppTest.from_file(APP, default_timeout=120)
+    other.query_params["conversation"] = str(turn.conversation)
+    other.run()
+    thumb = next(element for element in app.get("feedback"))
+    thumb.set_value(1).run()
+    assert store.feedback_of(own_home, [turn.id]) == {turn.id: store.Feedback(good=True)}
+    labelled(other.sidebar.slider, t("ask-temperature")).set_value(0.5).run()
+    assert not other.exception
+    assert store.feedback_of(own_home, [turn.id]) == {turn.id: store.Feedback(good=True)}, "a rerun says nothing"
+    labelled(other.text_area, t("ask-note")).set_value("so it is")
+    labelled(other.button, t("ask-keep")).click().run()
+    assert store.feedback_of(own_home, [turn.id]) == {turn.id: store.Feedback(good=True, note="so it is")}
+    next(element for element in app.run().get("feedback")).set_value(None).run()
+    assert store.feedback_of(own_home, [turn.id]) == {turn.id: store.Feedback(note="so it is")}
+
+
+def test_a_reopened_conversation_goes_on_in_its_own_collection(app, own_home, home, monkeypatch):
+    ask(app.run(), TEA)
+    (turn,) = turns(own_home)
+    (own_home / "collections").unlink()
+    shutil.copytree(home / "collections", own_home / "collections")
+    shutil.copytree(own_home / "collections" / "examples", own_home / "collections" / "another")
+    other = AppTest.from_file(APP, default_timeout=120).run()
+    labelled(other.sidebar.selectbox, t("ask-collection")).set_value("another").run()
+    other.sidebar.button(f"talk-{turn.conversation}").click().run()
+    assert labelled(other.sidebar.selectbox, t("ask-collection")).value == "examples"
+    labelled(other.sidebar.selectbox, t("ask-collection")).set_value("another").run()
+    assert labelled(other.sidebar.selectbox, t("ask-collection")).value == "another", "and can be changed then"
+
+
+def test_settings_outlive_another_language(app):
+    labelled(app.run().sidebar.slider, t("ask-temperature")).set_value(1.0).run()
+    labelled(app.sidebar.number_input, t("ask-seed")).set_value(5).run()
+    app.session_state[LANGUAGE] = "zh"
+    app.run()
+    zh = words("zh")
+    assert labelled(app.sidebar.slider, zh("ask-temperature")).value == 1.0
+    assert labelled(app.sidebar.number_input, zh("ask-seed")).value == 5
+    assert not app.warning, "Streamlit has nothing to say about it"
+
+
+def test_beams_of_the_settings_end_with_the_first_control_that_is_touched(app, own_home, monkeypatch):
+    monkeypatch.setenv("RAG_BEAMS", "2")
+    resources.clear()
+    ask(app.run(), TEA)
+    labelled(app.sidebar.slider, t("ask-temperature")).set_value(1.0)
+    ask(app, TEA)
+    assert [turn.told.answer.params.beams for turn in turns(own_home)] == [2, 1]
+
+
+def test_what_nobody_expected_is_a_sentence_too(app, own_home, monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    app.run()
+    monkeypatch.setattr(resources, "assistant", broken)
+    ask(app, TEA)
+    assert "It failed (RuntimeError)" in drawn(app)
+    assert store.conversations(own_home) == []
+    assert "CUDA out of memory" in capsys.readouterr().err, "for who runs the server"
+
+
+def test_documents_of_one_name_are_told_apart():
+    paths = ["/a/report.pdf", "/b/report.pdf", "/c/x/notes.md", "/d/x/notes.md", "/e/one.txt"]
+    assert list(labels(paths).values()) == ["a/report.pdf", "b/report.pdf", "c/x/notes.md", "d/x/notes.md", "one.txt"]
+
+
 def test_the_tokens_are_one_click_away_and_can_be_explained(app, own_home):
     ask(app.run(), TEA)
     labelled(app.toggle, t("ask-behind")).set_value(True).run()
@@ -202,7 +275,7 @@ def test_a_wrong_setting_is_a_sentence(app, monkeypatch):
 
 def test_the_page_speaks_chinese_when_it_is_asked_to(app):
     app.run()
-    app.session_state["language"] = "zh"
+    app.session_state[LANGUAGE] = "zh"
     app.run()
     assert not app.exception
     assert words("zh")("ask-title") in [title.value for title in app.title]

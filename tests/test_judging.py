@@ -150,10 +150,14 @@ def test_a_refusal_gives_way_to_an_answer_that_is_sure_enough(declining, calibra
     assert shown.index(REFUSAL) < shown.index(INSTEAD) < shown.index("Confidence 0.")
 
 
-def test_beams_that_decline_are_asked_again_without(declining):
-    answer = declining(TORN).ask("Does it float?", replace(PARAMS, beams=2))
-    assert (answer.advice, answer.params.beams) == ("warn", 1)
-    assert answer.text != REFUSAL
+@pytest.mark.parametrize("how", [{"beams": 2}, {"temperature": 0.5}, {"repetition_penalty": 1.2}, {"top_k": 3}])
+def test_a_confidence_speaks_of_plainly_greedy_answers_alone(declining, how):
+    assistant = declining(SURE)
+    assert assistant.ask("Does it float?", replace(PARAMS, **how)).abstained == SAID_SO
+    assistant.generator = assistant.generator.inner
+    answer = assistant.ask("Does it float?", replace(PARAMS, **how))
+    assert (answer.confidence, answer.calibrated_on) == (None, None)
+    assert assistant.ask("Does it float?", PARAMS).confidence is not None
 
 
 def test_what_was_stopped_while_it_declined_is_left(declining):

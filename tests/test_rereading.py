@@ -36,7 +36,7 @@ def by_hand(answer, template, generator):
     found = {}
     for steps in (answer.steps, *(list(again.stream(prompt, params)) for prompt in alone)):
         text = "".join(step.text for step in steps).strip()
-        tokens = [step.token_id for step in steps][: max((n for n, s in enumerate(steps, 1) if s.text), default=0)]
+        tokens = [step.token_id for step in steps]
         if text and text not in found:
             sums = [float(a.sum()) for a in again.score([(p, tokens) for p in (answer.prompt.token_ids, *alone)])]
             declines = [float(a.sum()) for a in again.score([(p, refusal) for p in alone])]
@@ -95,6 +95,18 @@ def test_only_greedy_answers_are_reread(generator, params):
     assistant, first = asked(generator, QUESTIONS[0], params, read_each=True)
     answer = assistant.judged(first)
     assert (answer.text, answer.alone, answer.at_first) == (first.text, None, None)
+
+
+def test_the_beginning_of_an_answer_does_not_win_by_being_short(generator):
+    answer, template = answered(generator, TEXTS[:3], params=GREEDY)
+    best, _ = reread(answer, template, generator)
+    assert len(best.token_ids) == GREEDY.max_new_tokens, "the tiny model never ends: a shorter one would be a part"
+
+
+def test_an_empty_answer_is_none(generator):
+    assistant, first = asked(generator, QUESTIONS[0], read_each=True)
+    empty = replace(first, text="", steps=(replace(first.steps[0], text="", finish_reason="end_token"),))
+    assert reread(empty, assistant.template, generator)[0].text != ""
 
 
 def test_it_can_be_switched_off(generator):

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from rag.evidence import Citation
 from rag.reasons import closest_sentence
-from rag.schema import Answer, RetrievedPassage
+from rag.schema import Answer, Passage, RetrievedPassage
 from rag.stopping import sentences
-from ui.terminal import scores
 from ui.told import Told
 from ui.words import Words
 
@@ -45,12 +45,19 @@ def answer_html(told: Told, name: str) -> str:
         text += html.escape(told.answer.text[at : citation.end])
         text += (
             f'<a class="ob-cite ob-cite-{name}-{citation.rank}" href="#{source_id(name, citation.rank)}"'
-            f' aria-describedby="{source_id(name, citation.rank)}">{citation.rank}</a>'
+            f' aria-describedby="{source_id(name, citation.rank)}"'
+            f' title="{html.escape(_cited(told, citation))}">{citation.rank}</a>'
         )
         at = citation.end
     text += html.escape(told.answer.text[at:])
     guess = " ob-guess" if told.answer.abstained else ""
     return f'<div class="ob-answer{guess}">{text}</div>'
+
+
+def _cited(told: Told, citation: Citation) -> str:
+    """The sentence of its source that a number stands for, in a line."""
+    texts = {p.rank: p.passage.text for p in told.answer.prompt.passages}
+    return " ".join(texts.get(citation.rank, "")[citation.passage_start : citation.passage_end].split())
 
 
 def quotes_html(told: Told, leans: str, fits: str) -> str:
@@ -87,7 +94,7 @@ def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], n
     The rest of it is folded away, and so are its file and its scores.
     """
     passage = retrieved.passage
-    where = ", ".join(filter(None, (" › ".join(passage.heading_path), passage.place)))
+    where = ", ".join(filter(None, (" › ".join(passage.heading_path), place(passage, t))))
     whole, why = t("ask-whole"), t("ask-scores")
     own = source_id(name, retrieved.rank)
     lit = f"body:has(.ob-cite-{name}-{retrieved.rank}:is(:hover, :focus)) #{own}"
@@ -98,7 +105,7 @@ def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], n
         f"<small>{html.escape(where)}</small>"
         f"{_folded(passage.text, spans, whole)}"
         f"<details><summary>{html.escape(why)}</summary><p>{html.escape(passage.source)}</p>"
-        f"<p>{html.escape(scores(retrieved))}</p></details></section>"
+        f"<p>{html.escape(scores(retrieved, t))}</p></details></section>"
     )
 
 
@@ -143,6 +150,39 @@ def _marked(text: str, spans: Sequence[tuple[int, int]], part: tuple[int, int]) 
 
 def _within(place: int, spans: Sequence[tuple[int, int]]) -> bool:
     return any(start <= place < end for start, end in spans)
+
+
+def place(passage: Passage, t: Words) -> str:
+    """Where in its document a passage stands, or nothing."""
+    if passage.first is None:
+        return ""
+    units = {"page": t("place-page"), "slide": t("place-slide"), "row": t("place-row")}
+    unit = units.get(passage.unit, passage.unit)
+    if passage.first == passage.last:
+        return t("place-one", unit=unit, number=passage.first)
+    return t("place-several", unit=unit, first=passage.first, last=passage.last)
+
+
+def scores(retrieved: RetrievedPassage, t: Words) -> str:
+    """Every score with its name; a dash for a stage that did not see the passage."""
+    dense = "-" if retrieved.dense is None else f"{retrieved.dense:.2f}"
+    lexical = "-" if retrieved.lexical is None else f"{retrieved.lexical:.1f}"
+    said = t("documents-scores", fused=f"{retrieved.fused:.2f}", dense=dense, lexical=lexical)
+    if retrieved.rerank is None:
+        return said
+    judged = t("documents-score-rerank", name=retrieved.reranked_by or "", score=f"{retrieved.rerank:.2f}")
+    return f"{said} · {judged}"
+
+
+def notes(retrieved: RetrievedPassage, t: Words) -> Iterator[str]:
+    """What is known of other versions and of copies, and how much of it was read."""
+    if retrieved.newest is not None:
+        date = retrieved.passage.date
+        yield t("note-newest", date=date) if retrieved.newest else t("note-older", date=date)
+    if retrieved.read is not None:
+        yield t("note-cut", read=retrieved.read, size=len(retrieved.passage.text))
+    if retrieved.copies:
+        yield t("documents-near-copies", names=", ".join(retrieved.copies))
 
 
 def source_id(name: str, rank: int) -> str:

@@ -1,19 +1,21 @@
 """A turn of a conversation on the page: how far to trust the answer, the answer, its sources, what lies behind it."""
 
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from rag.errors import RagError
-from rag.schema import RetrievedPassage
+from rag.schema import RetrievedPassage, SamplingParams
 from rag.templates import is_refusal
 from ui import asking, notices, page, store, viewer
-from ui.answer_html import answer_html, best_first, quotes_html, source_html, supporting
+from ui.answer_html import answer_html, best_first, notes, quotes_html, source_html, supporting
 from ui.asking import Progress
 from ui.store import Feedback, Turn
-from ui.terminal import notes
 from ui.token_view import export, show
 from ui.token_view.data import view_data
 from ui.trust import trust
@@ -21,10 +23,11 @@ from ui.words import Words
 from ui.worker import Job
 
 _SOURCES = 520  # pixels
+_UNSAID = ("seed", "alternatives", "begin_suppress_tokens")  # said elsewhere, or the program's own
 
 
-def draw(turn: Turn, said: Feedback, latest: bool, home: Path, t: Words) -> None:
-    """A question with its answer; the latest one's sources stand open."""
+def draw(turn: Turn, said: Feedback, home: Path, t: Words) -> None:
+    """A question with its answer, and its sources beside it."""
     answer = turn.told.answer
     with st.chat_message("user"):
         st.text(answer.prompt.question)
@@ -37,13 +40,13 @@ def draw(turn: Turn, said: Feedback, latest: bool, home: Path, t: Words) -> None
             _feedback(turn, said, home, t)
         with right:
             if answer.prompt.passages:
-                with st.expander(t("ask-show-sources", n=len(answer.prompt.passages)), expanded=latest):
+                with st.expander(t("ask-show-sources", n=len(answer.prompt.passages)), expanded=True):
                     _sources(turn, t)
 
 
 def _answer(turn: Turn, t: Words) -> None:
     told = turn.told
-    found = trust(told.answer, t)
+    found = trust(told.answer, t, told.evidence)
     with st.popover(page.plain(" · ".join(found.line)), help=t("trust-what"), type="tertiary", wrap=True):
         for meaning in found.meanings or (t("trust-nothing"),):
             st.text(meaning)
@@ -58,7 +61,8 @@ def _answer(turn: Turn, t: Words) -> None:
     elif not found.declined:
         st.caption(t("ask-no-answer"))
     if told.answer.at_first and not told.answer.abstained:
-        st.caption(t("ask-at-first", text=page.plain(told.answer.at_first)))
+        declined = is_refusal(told.answer.at_first)
+        notices.quiet(t("ask-instead") if declined else t("ask-at-first", text=told.answer.at_first))
     if quotes := quotes_html(told, t("trust-leans"), t("trust-fits")):
         st.html(quotes)
 
@@ -75,11 +79,11 @@ def _source(turn: Turn, retrieved: RetrievedPassage, t: Words) -> None:
     spans = [(start, end) for rank, start, end in supporting(turn.told) if rank == retrieved.rank]
     with st.container(border=True):
         st.html(source_html(retrieved, spans, str(turn.id), t))
-        for note in notes(retrieved):
-            st.text(note)
+        for note in notes(retrieved, t):
+            notices.quiet(note)
         opened = st.toggle(t("ask-open"), key=f"open-{name}")
         if opened:
-            collection = str(turn.told.settings["collection"])
+            collection = str(turn.told.settings.get("collection", ""))
             viewer.show(collection, passage.document_id, passage.start, passage.end, t, key=f"view-{name}")
 
 
@@ -112,18 +116,20 @@ def _behind(turn: Turn, home: Path, t: Words) -> None:
         )
 
 
-def _work(job: Job, turn: Turn, status: DeltaGenerator, t: Words) -> None:
+def _work(job: Job, turn: Turn, place: DeltaGenerator, t: Words) -> None:
     """Follow a job that changes a turn, then draw it anew."""
+    status = page.Status(place, t)
     try:
         for event in page.followed(job, status, t):
             if isinstance(event, Progress):
-                status.caption(t("ask-explaining", done=event.done, total=event.total, what=event.what))
+                what = t("ask-scored-sentences" if event.what == "sentences" else "ask-scored-passages")
+                status.say(t("ask-explaining", done=event.done, total=event.total, what=what))
             elif isinstance(event, int):
                 st.session_state[f"shown-{turn.id}"] = event
             elif isinstance(event, str):
-                status.caption(t(event))
+                status.say(t(event))
     except RagError as error:
-        status.empty()
+        status.end()
         notices.problem(str(error))
         return
     st.rerun()
@@ -137,29 +143,44 @@ def _how(turn: Turn, t: Words) -> None:
                 "ask-facts",
                 model=answer.language_model,
                 template=answer.prompt.template,
-                collection=turn.told.settings["collection"],
-                temperature=f"{answer.params.temperature:g}",
                 seed=answer.params.seed,
                 tokens=len(answer.steps),
                 logprob=f"{answer.logprob:.2f}",
                 seconds=f"{answer.timings.total:.1f}",
             )
         )
+        st.text("\n".join(f"{name} {value}" for name, value in _set(turn)))
         st.text(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(turn.created)))
 
 
+def _set(turn: Turn) -> Iterator[tuple[str, object]]:
+    """What was set for an answer, by the settings' own names; of the controls those that differ from the defaults."""
+    yield from turn.told.settings.items()
+    used, usual = asdict(turn.told.answer.params), asdict(SamplingParams())
+    yield from ((name, value) for name, value in used.items() if value != usual[name] and name not in _UNSAID)
+
+
 def _feedback(turn: Turn, said: Feedback, home: Path, t: Words) -> None:
-    """Thumbs, a corrected answer and a note."""
+    """Thumbs, a corrected answer and a note. Only what a person touches is written: others may say something too."""
+    thumb = f"thumb-{turn.id}"
+    st.session_state[thumb] = None if said.good is None else int(said.good)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(t("ask-good"), width="content")
-        thumb = st.feedback("thumbs", key=f"thumb-{turn.id}", default=None if said.good is None else int(said.good))
+        st.feedback("thumbs", key=thumb, on_change=_keep_thumb, args=(home, turn.id, thumb))
         with st.popover(t("ask-correct"), type="tertiary"), st.form(f"correct-{turn.id}", border=False):
             corrected = st.text_area(t("ask-corrected"), said.corrected, key=f"corrected-{turn.id}")
             note = st.text_area(t("ask-note"), said.note, key=f"note-{turn.id}")
             kept = st.form_submit_button(t("ask-keep"))
-    good = None if thumb is None else bool(thumb)
-    now = Feedback(good, corrected.strip(), note.strip()) if kept else Feedback(good, said.corrected, said.note)
-    if now != said:
-        store.give_feedback(home, turn.id, now)
-        if kept:
-            st.toast(t("ask-kept"))
+    if kept:
+        _say(home, turn.id, corrected=corrected.strip(), note=note.strip())
+        st.toast(t("ask-kept"))
+
+
+def _keep_thumb(home: Path, turn: int, key: str) -> None:
+    thumb = st.session_state[key]
+    _say(home, turn, good=None if thumb is None else bool(thumb))
+
+
+def _say(home: Path, turn: int, **said: Any) -> None:
+    before = store.feedback_of(home, [turn]).get(turn, Feedback())
+    store.give_feedback(home, turn, replace(before, **said))

@@ -12,6 +12,7 @@ chosen = st.navigation(
         st.Page("pages/documents.py", title=t("documents-page"), icon=":material/folder_open:"),
     ]
 )
+page.keep()
 st.html(page.STYLE)
 chosen.run()
 with st.sidebar:

@@ -2,6 +2,8 @@
 
 import contextlib
 import datetime
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,23 @@ from rag.schema import Filter, SamplingParams
 from rag.settings import Settings
 from ui import resources
 from ui.commands import sampling_params
+from ui.page import KEPT
 from ui.words import Words
 
+_MOST = 10  # passages
+_FIRST, _LAST = datetime.date(1000, 1, 1), datetime.date(2999, 12, 31)
 _STYLES = {
     "auto": "ask-style-auto",
     "cited": "ask-style-cited",
     "steps": "ask-style-steps",
     "summary": "ask-style-summary",
 }
+
+
+def _kept(name: str, default: object) -> str:
+    """The key of a control, whose value stays through other languages and other pages."""
+    st.session_state.setdefault(f"{KEPT}{name}", default)
+    return f"{KEPT}{name}"
 
 
 def choose_style(t: Words) -> str:
@@ -34,25 +45,53 @@ def choose_style(t: Words) -> str:
             t("ask-style"),
             names,
             format_func=lambda name: t(_STYLES[name]) if name in _STYLES else t("ask-style-own", name=Path(name).stem),
+            key=_kept("style", own),
         )
     )
+
+
+def choose_passages(settings: Settings, t: Words) -> int:
+    """How many passages are read."""
+    key = _kept("passages", min(settings.passages, _MOST))
+    return st.slider(t("ask-passages"), 1, _MOST, key=key, help=t("ask-passages-help"))
 
 
 def choose_filter(collection: str, t: Words) -> Filter:
     """Which documents may answer."""
     with st.expander(t("ask-only")):
         types, tags, paths = _known(collection)
+        names = labels(paths)
         chosen = Filter(
-            types=tuple(st.multiselect(t("ask-types"), types)),
-            tags=tuple(st.multiselect(t("ask-tags"), tags)),
-            documents=tuple(st.multiselect(t("ask-documents"), paths, format_func=lambda path: Path(path).name)),
-            since=_day(st.date_input(t("ask-since"), None)),
-            until=_day(st.date_input(t("ask-until"), None)),
+            types=tuple(st.multiselect(t("ask-types"), types, key=_held("types", types))),
+            tags=tuple(st.multiselect(t("ask-tags"), tags, key=_held("tags", tags))),
+            documents=tuple(
+                st.multiselect(t("ask-documents"), paths, format_func=names.__getitem__, key=_held("documents", paths))
+            ),
+            since=_day(st.date_input(t("ask-since"), None, _FIRST, _LAST, key=_kept("since", None))),
+            until=_day(st.date_input(t("ask-until"), None, _FIRST, _LAST, key=_kept("until", None))),
         )
     if chosen != EVERYTHING:
         wanted = (chosen.types, chosen.tags, chosen.documents, chosen.since, chosen.until)
         st.caption(t("ask-filtered", n=sum(map(bool, wanted))))
     return chosen
+
+
+def _held(name: str, options: Sequence[str]) -> str:
+    """The key of a choice among what a collection holds; what it does not hold is no longer chosen."""
+    key = _kept(name, [])
+    st.session_state[key] = [one for one in st.session_state[key] if one in options]
+    return key
+
+
+def labels(paths: Sequence[str]) -> dict[str, str]:
+    """A name for each path: as much of its end as tells it from the others."""
+    found = {path: Path(path).name for path in paths}
+    for depth in range(2, 12):
+        counts = Counter(found.values())
+        if len(counts) == len(found):
+            return found
+        found = {p: "/".join(Path(p).parts[-depth:]) if counts[name] > 1 else name for p, name in found.items()}
+    return {path: path for path in paths}
 
 
 def _known(collection: str) -> tuple[list[str], list[str], list[str]]:
@@ -72,36 +111,49 @@ def choose_writing(settings: Settings, t: Words) -> SamplingParams:
     """How the next token is chosen and when to stop; the controls leave room only for what makes sense."""
     defaults = sampling_params(settings, ())
     st.subheader(t("ask-writing"))
+    longest = min(max(defaults.max_new_tokens, 8), 512)
     chosen: dict[str, Any] = {
         "temperature": st.slider(
-            t("ask-temperature"), 0.0, 2.0, min(defaults.temperature, 2.0), 0.05, help=t("ask-temperature-help")
+            t("ask-temperature"),
+            *(0.0, 2.0),
+            step=0.05,
+            key=_kept("temperature", min(defaults.temperature, 2.0)),
+            help=t("ask-temperature-help"),
         ),
-        "max_new_tokens": st.slider(t("ask-longest"), 8, 512, min(max(defaults.max_new_tokens, 8), 512), 8),
-        "stop_at_sentence_end": st.toggle(t("ask-one-sentence"), defaults.stop_at_sentence_end),
+        "max_new_tokens": st.slider(t("ask-longest"), 8, 512, step=8, key=_kept("longest", longest)),
+        "stop_at_sentence_end": st.toggle(t("ask-one-sentence"), key=_kept("sentence", defaults.stop_at_sentence_end)),
     }
     with st.expander(t("ask-technical")):
         chosen |= _technical(defaults, t)
-    longest = chosen["max_new_tokens"]
-    return replace(defaults, **chosen, min_new_tokens=min(defaults.min_new_tokens, longest), alternatives=8)
+    chosen["min_new_tokens"] = min(defaults.min_new_tokens, chosen["max_new_tokens"])
+    wanted = replace(defaults, **chosen, beams=1, length_penalty=1.0, alternatives=8)
+    if not wanted.is_plainly_greedy:  # a beam search takes no control: the first one that is touched ends it
+        return wanted
+    return replace(wanted, beams=defaults.beams, length_penalty=defaults.length_penalty)
 
 
 def _technical(defaults: SamplingParams, t: Words) -> dict[str, Any]:
-    def share(label: str, meaning: str, value: float) -> float:
-        return st.slider(t(label), 0.0, 1.0, value, 0.01, help=t(meaning))
+    def share(name: str, label: str, meaning: str) -> float:
+        key = _kept(name, getattr(defaults, name))
+        return st.slider(t(label), 0.0, 1.0, step=0.01, key=key, help=t(meaning))
 
-    top_k = st.number_input(t("ask-top-k"), 0, value=defaults.top_k, help=t("ask-top-k-help"))
+    top_k = st.number_input(t("ask-top-k"), 0, key=_kept("top_k", defaults.top_k), help=t("ask-top-k-help"))
     shares: dict[str, float] = {
-        "top_p": share("ask-top-p", "ask-top-p-help", defaults.top_p),
-        "min_p": share("ask-min-p", "ask-min-p-help", defaults.min_p),
-        "typical_p": share("ask-typical-p", "ask-typical-p-help", defaults.typical_p),
+        "top_p": share("top_p", "ask-top-p", "ask-top-p-help"),
+        "min_p": share("min_p", "ask-min-p", "ask-min-p-help"),
+        "typical_p": share("typical_p", "ask-typical-p", "ask-typical-p-help"),
     }
-    penalty, low, high = defaults.repetition_penalty, 0.5, 2.0
+    penalty = defaults.repetition_penalty
     repetition = st.slider(
-        t("ask-penalty"), min(low, penalty), max(high, penalty), penalty, 0.05, help=t("ask-penalty-help")
+        t("ask-penalty"),
+        *(min(0.5, penalty), max(2.0, penalty)),
+        step=0.05,
+        key=_kept("penalty", penalty),
+        help=t("ask-penalty-help"),
     )
-    ngram = st.number_input(t("ask-ngram"), 0, value=defaults.no_repeat_ngram, help=t("ask-ngram-help"))
-    seed = st.number_input(t("ask-seed"), 0, 2**53 - 1, value=defaults.seed)
-    stop = st.text_input(t("ask-stop-text"))
+    ngram = st.number_input(t("ask-ngram"), 0, key=_kept("ngram", defaults.no_repeat_ngram), help=t("ask-ngram-help"))
+    seed = st.number_input(t("ask-seed"), 0, 2**53 - 1, None, key=_kept("seed", defaults.seed))
+    stop = st.text_input(t("ask-stop-text"), key=_kept("stop", ""))
     return {
         "top_k": top_k,
         **shares,

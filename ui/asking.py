@@ -13,6 +13,7 @@ from rag.attribution import attribute
 from rag.errors import InputError
 from rag.schema import Answer, Filter, SamplingParams, TokenStep
 from rag.schema import Turn as Said
+from rag.settings import Settings
 from ui import resources, store
 from ui.store import Turn
 from ui.told import Told
@@ -20,6 +21,8 @@ from ui.worker import Job, Tell
 
 LOADING, SEARCHING, JUDGING = "ask-loading", "ask-searching", "ask-judging"  # stages, by their words
 SUPPORTING, BRANCHING = "ask-supporting", "ask-branching"
+# What else an answer depends on; kept where it is not as usual.
+_SETTINGS = ("embedder", "rerank", "join", "read_each", "language_model_precision", "examples_file", "examples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,11 @@ class Wanted:
     def settings(self) -> Mapping[str, str | int]:
         """What the answer itself does not say, to be kept beside it."""
         given = {name: ", ".join(v) if isinstance(v, tuple) else v for name, v in asdict(self.keep).items() if v}
-        return {"collection": self.collection, "template": self.template, "passages": self.passages, **given}
+        own, usual = resources.settings(), Settings()
+        changed = [name for name in _SETTINGS if getattr(own, name) != getattr(usual, name)]
+        chosen: dict[str, str | int] = {"collection": self.collection, "template": self.template}
+        chosen["passages"] = self.passages
+        return {**chosen, **given, **{name: str(getattr(own, name)) for name in changed}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +116,19 @@ def branch(home: Path, turn: Turn, shown: int, position: int, token_id: int) -> 
 
 
 def history_of(turns: Sequence[Turn]) -> list[Said]:
-    """What was said before, for a follow-up; not what was stopped before a word of it was written."""
-    return [Said(turn.told.answer.prompt.question, turn.told.answer.text) for turn in turns if turn.told.answer.text]
+    """What was said before, for a follow-up: of guesses, refusals and halves the question alone.
+
+    Not what was stopped before a word of it was written.
+    """
+    answers = [turn.told.answer for turn in turns if turn.told.answer.text]
+    return [Said(a.prompt.question, "" if a.abstained or a.finish_reason == "cancelled" else a.text) for a in answers]
 
 
 def _assistant(turn: Turn) -> Assistant:
     """The assistant that wrote an answer. Raises `InputError` where the settings name another model by now."""
     settings, wrote = turn.told.settings, turn.told.answer.language_model
-    assistant = resources.assistant(str(settings["collection"]), str(settings["template"]))
+    collection = settings.get("collection", resources.settings().collection)
+    assistant = resources.assistant(str(collection), str(settings.get("template", "auto")))
     if assistant.language_model != wrote:  # its tokens are other ones
         raise InputError(
             f"The language model {wrote} wrote this answer, and {assistant.language_model} is at work now; "

@@ -95,9 +95,9 @@ def feedback_rows(said: Sequence[tuple[Turn, Feedback]]) -> str:
     an answer is wrong does not say which one is right.
     """
     return _lines(
-        {"id": f"turn-{turn.id}", "question": turn.told.answer.prompt.question}
+        {"id": f"turn-{turn.id}", "question": _alone(turn)}
         | {"answers": answers, "answerable": bool(answers)}
-        | ({"context": [p.passage.text for p in read]} if (read := best_first(turn.told.answer)) else {})
+        | ({"context": [p.passage.text[: p.read] for p in read]} if (read := best_first(turn.told.answer)) else {})
         | {"note": feedback.note}
         for turn, feedback in said
         if (answers := _right(turn, feedback)) is not None
@@ -111,11 +111,17 @@ def training_rows(said: Sequence[tuple[Turn, Feedback]]) -> str:
     not answer.
     """
     return _lines(
-        {"question": turn.told.answer.prompt.question, "passage": passage, "answers": held, "answerable": bool(held)}
+        {"question": _alone(turn), "passage": passage, "answers": held, "answerable": bool(held)}
         for turn, feedback in said
         if (answers := _right(turn, feedback)) is not None
         for passage, held in _holding(turn.told, answers)
     )
+
+
+def _alone(turn: Turn) -> str:
+    """The question together with what it leaned on, so that it can be asked by itself."""
+    prompt = turn.told.answer.prompt
+    return prompt.search_question or prompt.question
 
 
 def _right(turn: Turn, feedback: Feedback) -> list[str] | None:

@@ -1,5 +1,6 @@
 """Conversations in the sidebar: begin, search, open again, delete, export. Which is open stands in the address too."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -12,22 +13,29 @@ from ui.store import Conversation, Turn
 from ui.words import Words
 
 OPEN = "conversation"  # in the session's state and in the address
+_ENTERED = "entered"  # the conversation whose collection was chosen with it
 _DELETING = "deleting"  # the conversation of which it is asked whether to delete it
 _SHOWN = 12
 _DIGITS = 18  # of a number that SQLite can hold
 
 
-def opened(home: Path) -> Conversation | None:
-    """The conversation that is open; None for a new one, or where it was deleted."""
-    chosen = st.session_state.get(OPEN) or st.query_params.get(OPEN)
-    if not str(chosen or "").isdecimal() or len(str(chosen)) > _DIGITS:
+def opened(home: Path, collections: Sequence[str]) -> Conversation | None:
+    """The conversation that is open; None for a new one, or where it was deleted.
+
+    When it is opened, its collection becomes the chosen one, where that is still there.
+    """
+    chosen = str(st.session_state.get(OPEN) or st.query_params.get(OPEN) or "")
+    if not chosen.isdecimal() or len(chosen) > _DIGITS:
         return None
     try:
         found = store.conversation(home, int(chosen))
     except InputError:
         leave()
         return None
+    if st.session_state.get(_ENTERED) != found.id and found.collection in collections:
+        st.session_state["collection"] = found.collection
     enter(found.id)
+    st.session_state[_ENTERED] = found.id
     return found
 
 
@@ -40,6 +48,7 @@ def enter(number: int) -> None:
 def leave() -> None:
     """Let none be open: the next question begins a new one."""
     st.session_state.pop(OPEN, None)
+    st.session_state.pop(_ENTERED, None)
     st.query_params.pop(OPEN, None)
 
 

@@ -10,7 +10,15 @@ from ui.words import LANGUAGES, Words, closest, words
 from ui.worker import Job, Waiting
 
 STYLE = f"<style>{answer_html.STYLE}</style>"
-LANGUAGE = "language"  # in the session's state
+KEPT = "kept-"  # what the keys of controls begin with that keep their values on other pages
+LANGUAGE = f"{KEPT}language"
+
+
+def keep() -> None:
+    """Let what was chosen outlive a visit to another page, for which Streamlit would forget it."""
+    for key in list(st.session_state):
+        if str(key).startswith(KEPT):
+            st.session_state[key] = st.session_state[key]
 
 
 def words_here() -> Words:
@@ -26,21 +34,44 @@ def choose_language() -> None:
     st.segmented_control(t("app-language"), names, format_func=LANGUAGES.__getitem__, key=LANGUAGE, required=True)
 
 
-def followed(job: Job, status: DeltaGenerator, t: Words) -> Iterator[object]:
+class Status:
+    """A line that says what is being done; said again, it touches the page, which is what notices that it was left."""
+
+    def __init__(self, place: DeltaGenerator, t: Words) -> None:
+        """Write into a place of the page."""
+        self._place = place
+        self._text = t("app-working")
+
+    def say(self, text: str) -> None:
+        """Say what is being done from now on."""
+        self._text = text
+        self._place.caption(plain(text))
+
+    def again(self) -> None:
+        """Say the same again."""
+        self.say(self._text)
+
+    def end(self) -> None:
+        """Say no more."""
+        self._place.empty()
+
+
+def followed(job: Job, status: Status, t: Words) -> Iterator[object]:
     """What a job of the worker tells; one's place is shown while it waits. Ends the job when the page is left.
 
     Raises `RagError`.
     """
-    shown: str | None = None
+    waited = False
     for event in resources.worker().submit(job).follow():
         if isinstance(event, Waiting):
-            shown = t("app-waiting", ahead=event.ahead)
-            status.caption(shown)
-        elif event is None:  # touching the page is what notices that it was left or stopped
-            status.caption(shown or t("app-working"))
+            status.say(t("app-waiting", ahead=event.ahead))
+            waited = True
+        elif event is None:
+            status.say(t("app-working")) if waited else status.again()
+            waited = False
         else:
+            waited = False
             yield event
-            shown = None
 
 
 def plain(text: object) -> str:

@@ -26,6 +26,7 @@ from rag.retrieval import Reranker
 from rag.settings import Settings, load_settings
 from ui.worker import Tell, Worker
 
+_ONE = threading.Lock()
 _OPEN = 8  # collections with their templates that stay open
 
 
@@ -35,9 +36,14 @@ def settings() -> Settings:
     return load_settings()
 
 
-@cache
 def worker() -> Worker:
     """The worker of this server; its first job loads the models, so that the first question need not wait for them."""
+    with _ONE:  # two who come first at once have one worker
+        return _worker()
+
+
+@cache
+def _worker() -> Worker:
     started = Worker()
     started.submit(_warm_up)
     return started

@@ -12,6 +12,7 @@ from rag.retrieval import MODES, Mode, retrieve
 from rag.schema import Filter, RetrievedPassage
 from rag.settings import Settings
 from ui import notices, page, resources
+from ui.answer_html import place, scores
 from ui.words import Words
 from ui.worker import Tell
 
@@ -46,14 +47,14 @@ def _search(collection: str, question: str, k: int, keep: Filter, mode: Mode, t:
         embed = resources.embedder().embed_question
         tell(retrieve(resources.index(collection), embed, question, k, keep, mode, resources.reranker()))
 
-    status = st.empty()
+    status = page.Status(st.empty(), t)
     try:
         for event in page.followed(job, status, t):
             found = cast(list[RetrievedPassage], event)
             st.session_state[_FOUND] = (collection, question, found)
     except RagError as error:
         notices.problem(str(error))
-    status.empty()
+    status.end()
 
 
 def _results(settings: Settings, question: str, found: Sequence[RetrievedPassage], t: Words) -> None:
@@ -68,11 +69,11 @@ def _results(settings: Settings, question: str, found: Sequence[RetrievedPassage
 
 def _result(settings: Settings, retrieved: RetrievedPassage, t: Words) -> None:
     passage = retrieved.passage
-    place = " · ".join(filter(None, (passage.place, " › ".join(passage.heading_path))))
+    where = " · ".join(filter(None, (place(passage, t), " › ".join(passage.heading_path))))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(
             f"<b>{retrieved.rank}. {notices.escaped(passage.title)}</b>"
-            f'<div style="opacity: .7; font-size: .875rem">{notices.escaped(place)}</div>',
+            f'<div style="opacity: .7; font-size: .875rem">{notices.escaped(where)}</div>',
             width="stretch",
         )
         st.button(t("documents-open"), key=f"documents-open-{passage.id}", on_click=lambda: _open(settings, retrieved))
@@ -80,20 +81,9 @@ def _result(settings: Settings, retrieved: RetrievedPassage, t: Words) -> None:
         '<div style="white-space: pre-wrap; overflow-wrap: anywhere; max-height: 9rem; overflow: auto" tabindex="0">'
         f"{notices.escaped(passage.text)}</div>"
     )
-    notices.quiet(_scores(retrieved, t))
+    notices.quiet(scores(retrieved, t))
     if retrieved.copies:
         notices.quiet(t("documents-near-copies", names=", ".join(retrieved.copies)))
-
-
-def _scores(retrieved: RetrievedPassage, t: Words) -> str:
-    """Every score with its name; a dash for a stage that did not see the passage."""
-    dense = "-" if retrieved.dense is None else f"{retrieved.dense:.2f}"
-    lexical = "-" if retrieved.lexical is None else f"{retrieved.lexical:.1f}"
-    said = t("documents-scores", fused=f"{retrieved.fused:.2f}", dense=dense, lexical=lexical)
-    if retrieved.rerank is None:
-        return said
-    judged = t("documents-score-rerank", name=retrieved.reranked_by or "", score=f"{retrieved.rerank:.2f}")
-    return f"{said} · {judged}"
 
 
 def _open(settings: Settings, retrieved: RetrievedPassage) -> None:

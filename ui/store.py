@@ -23,6 +23,7 @@ FILE = "app.sqlite"
 Connection = sqlite3.Connection  # for those who ask it questions of their own
 FORMAT = 1
 _BUSY_SECONDS = 30
+_ABANDONED = 3600.0  # seconds after which a conversation without an answer is one that was left
 _TURN = "t.id, t.conversation, t.created, t.told, t.question, t.text, c.collection"  # what `_turn` reads
 _TURNS = "turns t JOIN conversations c ON c.id = t.conversation"
 _SCHEMA = """
@@ -125,6 +126,8 @@ def _check_format(connection: sqlite3.Connection) -> None:
 def begin(home: Path, title: str, collection: str) -> int:
     """A new conversation; its id."""
     with connect(home) as db:
+        gone = "id NOT IN (SELECT conversation FROM turns) AND changed < ?"  # begun, and left before an answer came
+        db.execute(f"DELETE FROM conversations WHERE {gone}", (time.time() - _ABANDONED,))
         row = (title, collection, time.time())
         return _id(db.execute("INSERT INTO conversations (title, collection, changed) VALUES (?, ?, ?)", row))
 
@@ -137,7 +140,9 @@ def add_turn(home: Path, conversation: int, told: Told) -> int:
         row = (conversation, told.answer.prompt.question, told.answer.text, as_json(told), now)
         sql = "INSERT INTO turns (conversation, question, text, told, created) VALUES (?, ?, ?, ?, ?)"
         number = _id(db.execute(sql, row))
-        db.execute("UPDATE conversations SET changed = ? WHERE id = ?", (now, conversation))
+        first = "SELECT question FROM turns WHERE conversation = ? ORDER BY id LIMIT 1"
+        sql = f"UPDATE conversations SET changed = ?, title = ({first}) WHERE id = ?"
+        db.execute(sql, (now, conversation, conversation))
         return number
 
 

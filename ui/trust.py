@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from rag import reasons
 from rag.assistant import FOREIGN, NOTHING_FOUND, SAID_SO
+from rag.evidence import Evidence
 from rag.judging import UNSURE
 from rag.schema import Answer, Contrast, Prompt
+from ui.evidence import reason
 from ui.told import UNREADABLE
 from ui.words import Words
 
@@ -39,14 +41,15 @@ class Trust:
     warn: bool
 
 
-def trust(answer: Answer, t: Words) -> Trust:
-    """What a person should know before believing an answer."""
+def trust(answer: Answer, t: Words, evidence: Evidence | None = None) -> Trust:
+    """What a person should know before believing an answer, with what its evidence adds where that was computed."""
+    why = reason(answer, evidence) if evidence else answer.reason
     parts = list(_parts(answer, t))
     return Trust(
         line=tuple(part for part, _ in parts),
         meanings=tuple(meaning for _, meaning in parts if meaning),
         declined=_said(answer.abstained, _ABSTAINED, t),
-        reason=_said(answer.reason, _REASONS, t),
+        reason=_said(why, _REASONS, t),
         warn=answer.advice == "warn",
     )
 
@@ -67,7 +70,8 @@ def _parts(answer: Answer, t: Words) -> Iterator[tuple[str, str]]:
     elif answer.confidence is not None and answer.calibrated_on is not None:
         percent = min(max(round(100 * answer.confidence), 1), 99)  # nothing that was fitted is certain
         said = "trust-would-have" if answer.advice is None else "trust-confidence"
-        yield t(said, percent=percent), t("trust-confidence-meaning", percent=percent, data=answer.calibrated_on)
+        meaning = "trust-would-have-meaning" if answer.advice is None else "trust-confidence-meaning"
+        yield t(said, percent=percent), t(meaning, percent=percent, data=answer.calibrated_on)
     elif answer.steps and answer.calibrated_on is None:
         yield t("trust-uncalibrated"), t("trust-uncalibrated-meaning")
     if answer.advice == "warn":

@@ -8,6 +8,7 @@ What a job tells reaches whoever follows its ticket. Who stops following gives t
 import queue
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,10 @@ Job = Callable[[threading.Event, Tell], None]  # the event says that it shall en
 
 class BusyError(RagError):
     """Too many wait, or one waited too long; try again."""
+
+
+class FailedError(RagError):
+    """A job met an error that nobody expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,11 @@ class Ticket:
             while True:
                 with suppress(queue.Empty):
                     kind, value = self.out.get(timeout=tick)
-                    if kind == "raised" and isinstance(value, BaseException):
+                    if kind == "raised" and isinstance(value, RagError):
                         raise value
+                    if kind == "raised" and isinstance(value, BaseException):
+                        kind = type(value).__name__
+                        raise FailedError(f"It failed ({kind}); the output of the server says more.") from value
                     if kind == "ended":
                         return
                     yield value
@@ -115,7 +123,9 @@ class Worker:
             if not ticket.cancelled.is_set():
                 ticket.job(ticket.cancelled, lambda event: ticket.out.put(("event", event)))
             ticket.out.put(("ended", None))
-        except BaseException as error:  # noqa: BLE001 - raised again where it is followed; the next job must be done
+        except BaseException as error:  # noqa: BLE001 - told where it is followed; the next job must be done
+            if not isinstance(error, RagError):
+                traceback.print_exception(error)
             ticket.out.put(("raised", error))
 
 

@@ -1,8 +1,11 @@
 """The page "Ask": a conversation over a collection, each answer beside its sources and with what lies behind it."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from rag.errors import RagError
 from rag.schema import Prompt, TokenStep
@@ -12,6 +15,8 @@ from ui.asking import Wanted
 from ui.store import Conversation, Feedback, Turn
 from ui.token_view import tokens_html
 from ui.words import Words
+
+_OFTEN = 0.1  # seconds between two pictures of what is written
 
 
 def main() -> None:
@@ -32,7 +37,7 @@ def main() -> None:
 
 def _converse(settings: Settings, names: list[str], t: Words) -> None:
     home = settings.home
-    current = conversation_list.opened(home)
+    current = conversation_list.opened(home, names)
     turns = store.turns(home, current.id) if current else []
     with st.sidebar:
         conversation_list.draw(home, current, t)
@@ -40,7 +45,7 @@ def _converse(settings: Settings, names: list[str], t: Words) -> None:
     _head(home, current, turns, t)
     said = store.feedback_of(home, [turn.id for turn in turns])
     for turn in turns:
-        answer_view.draw(turn, said.get(turn.id, Feedback()), turn is turns[-1], home, t)
+        answer_view.draw(turn, said.get(turn.id, Feedback()), home, t)
     coming = st.container()
     with st.container():  # within the page: at its bottom, Streamlit would scroll past the answer to its sources' end
         placeholder = t("ask-placeholder", collection=wanted.collection)
@@ -55,7 +60,7 @@ def _settings(settings: Settings, names: list[str], t: Words) -> Wanted:
     st.session_state["collection"] = chosen if chosen in names else names[0]
     collection = st.selectbox(t("ask-collection"), names, key="collection")
     template = ask_settings.choose_style(t)
-    k = st.slider(t("ask-passages"), 1, 10, min(settings.passages, 10), help=t("ask-passages-help"))
+    k = ask_settings.choose_passages(settings, t)
     keep = ask_settings.choose_filter(collection, t)
     params = ask_settings.choose_writing(settings, t)
     return Wanted(collection, template, params, k, keep)
@@ -77,26 +82,36 @@ def _ask(home: Path, current: Conversation | None, turns: list[Turn], question: 
     with st.chat_message("user"):
         st.text(question)
     with st.chat_message("assistant", avatar=":material/menu_book:"):
-        status, written = st.empty(), st.empty()
-    steps: list[TokenStep] = []
+        status, written = page.Status(st.empty(), t), st.empty()
     job = asking.ask(home, conversation, question, wanted, asking.history_of(turns))
     try:
-        for event in page.followed(job, status, t):
-            if isinstance(event, str):
-                status.caption(t(event))
-            elif isinstance(event, Prompt):
-                status.caption(t("ask-reading", n=len(event.passages), tokens=len(event.token_ids)))
-            elif isinstance(event, TokenStep):
-                steps.append(event)
-                written.html(tokens_html(steps, legend=False))
+        _follow(page.followed(job, status, t), status, written, t)
     except RagError as error:
-        status.empty()
+        status.end()
         notices.problem(str(error))
         if not store.turns(home, conversation):  # what was answered stays, whatever failed after it
             store.delete(home, conversation)
             conversation_list.leave()
         return
     st.rerun()
+
+
+def _follow(events: Iterator[object], status: page.Status, written: DeltaGenerator, t: Words) -> None:
+    """Draw what is done and written, ten times a second at most."""
+    steps: list[TokenStep] = []
+    drawn = 0.0
+    for event in events:
+        if isinstance(event, Prompt):
+            status.say(t("ask-reading", n=len(event.passages), tokens=len(event.token_ids)))
+        elif isinstance(event, TokenStep):
+            steps.append(event)
+            if len(steps) == 1:
+                status.say(t("ask-writing-now"))
+            if event.finish_reason or time.monotonic() - drawn > _OFTEN:
+                drawn = time.monotonic()
+                written.html(tokens_html(steps, legend=False))
+        elif isinstance(event, str):
+            status.say(t(event))
 
 
 main()
