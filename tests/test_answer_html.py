@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rag.judging import UNSURE
 from rag.stopping import sentences
 from tests.told_answers import HOSTILE, citing, read_from, told_of
-from ui.answer_html import answer_html, best_first, excerpt, passage_html, quotes_html, source_html, supporting
+from ui.answer_html import answer_html, excerpt, passage_html, quotes_html, source_html, supporting
+from ui.terminal import best_first
 from ui.words import words
 
 T = words("en")
@@ -155,7 +156,10 @@ def test_ids_are_unique_over_turns_and_every_number_leads_to_one():
         told_of("One. Two.", passages=read, citations=[citing(2, 4), citing(1, 9), citing(2, 9)]) for _ in range(2)
     ]
     pages = [
-        Page(answer_html(told, name) + "".join(source_html(p, [], name, T) for p in best_first(told.answer)))
+        Page(
+            answer_html(told, name)
+            + "".join(source_html(p, [], name, T) for p in best_first(told.answer.prompt.passages))
+        )
         for name, told in zip(("7", "71"), turns, strict=True)
     ]
     ids = [attributes["id"] for page in pages for _, attributes in page.tags if "id" in attributes]

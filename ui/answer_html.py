@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from rag.evidence import Citation
 from rag.reasons import closest_sentence
-from rag.schema import Answer, Passage, RetrievedPassage
+from rag.schema import Passage, RetrievedPassage
 from rag.stopping import sentences
 from ui.told import Told
 from ui.words import Words
@@ -81,11 +81,6 @@ def supporting(told: Told) -> list[tuple[int, int, int]]:
         closest = closest_sentence(told.answer.prompt)
         return [closest] if closest else []
     return [(c.rank, c.passage_start, c.passage_end) for c in told.citations]
-
-
-def best_first(answer: Answer) -> list[RetrievedPassage]:
-    """Passages as a person reads them; the prompt has its own order."""
-    return sorted(answer.prompt.passages, key=lambda passage: passage.rank)
 
 
 def source_html(retrieved: RetrievedPassage, spans: Sequence[tuple[int, int]], name: str, t: Words) -> str:

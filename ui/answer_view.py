@@ -13,9 +13,10 @@ from rag.errors import RagError
 from rag.schema import RetrievedPassage, SamplingParams
 from rag.templates import is_refusal
 from ui import asking, notices, page, store, viewer
-from ui.answer_html import answer_html, best_first, notes, quotes_html, source_html, supporting
+from ui.answer_html import answer_html, notes, quotes_html, source_html, supporting
 from ui.asking import Progress
 from ui.store import Feedback, Turn
+from ui.terminal import best_first
 from ui.token_view import export, show
 from ui.token_view.data import view_data
 from ui.trust import trust
@@ -70,7 +71,7 @@ def _answer(turn: Turn, t: Words) -> None:
 def _sources(turn: Turn, t: Words) -> None:
     """The passages that were read, best first; beside a short answer they scroll by themselves."""
     with st.container(height=_SOURCES, border=False):
-        for retrieved in best_first(turn.told.answer):
+        for retrieved in best_first(turn.told.answer.prompt.passages):
             _source(turn, retrieved, t)
 
 

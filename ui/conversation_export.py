@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rag.assistant import NOTHING_FOUND, SAID_SO
-from ui.answer_html import best_first
 from ui.store import Conversation, Feedback, Turn
-from ui.terminal import as_data
+from ui.terminal import as_data, best_first
 from ui.told import Told
 from ui.trust import trust
 from ui.words import Words
@@ -37,7 +36,7 @@ def _turn(turn: Turn, t: Words) -> Iterator[str]:
     yield ""
     yield _answer(told) or escaped(t("ask-no-answer"))
     yield ""
-    for retrieved in best_first(answer):
+    for retrieved in best_first(answer.prompt.passages):
         passage = retrieved.passage
         place = f", {passage.place}" if passage.place else ""
         yield f"[{retrieved.rank}] {escaped(passage.title + place)} ({escaped(passage.source)})"
@@ -97,7 +96,11 @@ def feedback_rows(said: Sequence[tuple[Turn, Feedback]]) -> str:
     return _lines(
         {"id": f"turn-{turn.id}", "question": _alone(turn)}
         | {"answers": answers, "answerable": bool(answers)}
-        | ({"context": [p.passage.text[: p.read] for p in read]} if (read := best_first(turn.told.answer)) else {})
+        | (
+            {"context": [p.passage.text[: p.read] for p in read]}
+            if (read := best_first(turn.told.answer.prompt.passages))
+            else {}
+        )
         | {"note": feedback.note}
         for turn, feedback in said
         if (answers := _right(turn, feedback)) is not None
@@ -137,7 +140,7 @@ def _right(turn: Turn, feedback: Feedback) -> list[str] | None:
 def _holding(told: Told, answers: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The passage to learn from, with the answers in it: of several that hold one the passage that is cited."""
     cited = [citation.rank for citation in told.citations]
-    read = sorted(best_first(told.answer), key=lambda passage: passage.rank not in cited)
+    read = sorted(best_first(told.answer.prompt.passages), key=lambda passage: passage.rank not in cited)
     for text in (passage.passage.text[: passage.read] for passage in read):
         held = [answer for answer in answers if answer in text]
         if text.strip() and (held or not answers):
