@@ -30,9 +30,13 @@ def measure(browser, url: str) -> Iterator[tuple[str, float]]:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     began = time.perf_counter()
     page.goto(url)
+    page.locator("h1").wait_for(timeout=WAIT)
+    yield "title there", time.perf_counter() - began
     box = page.get_by_placeholder(re.compile("Ask a question"))
     box.wait_for(timeout=WAIT)
-    yield "first paint, all controls there", time.perf_counter() - began
+    yield "all controls there", time.perf_counter() - began
+    paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
+    yield "first contentful paint", page.evaluate(paint)
     for question, what in zip(QUESTIONS, ("a question", "a second one"), strict=True):
         before = page.get_by_text(t("ask-how")).count()
         box.fill(question)
