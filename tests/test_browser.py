@@ -1,6 +1,7 @@
 """The page Ask in a real browser: from a question to what is behind a token, whatever a document says."""
 
 import re
+from contextlib import contextmanager
 
 import pytest
 
@@ -101,18 +102,45 @@ def test_two_people_ask_at_once_and_each_gets_an_own_answer(browser, server):
         context.close()
 
 
-def test_a_tab_that_is_closed_frees_its_place(browser, server):
-    context = browser.new_context()
-    leaving = [context.new_page() for _ in range(3)]
-    for page in leaving:
-        page.goto(server)
-        page.get_by_placeholder(re.compile("Ask a question")).fill(TEA, timeout=LONG)
-        page.keyboard.press("Enter")
-    context.close()
-    page, _ = watched(browser, server)
+def test_the_place_is_shown_and_a_tab_that_is_closed_frees_its_own(browser, home, tmp_path):
+    with endless(home, tmp_path) as url:
+        first, second = browser.new_context(), browser.new_context()
+        at_work, waiting = first.new_page(), second.new_page()
+        for page in (at_work, waiting):
+            page.goto(url)
+            page.get_by_placeholder(re.compile("Ask a question")).fill(TEA, timeout=LONG)
+            page.keyboard.press("Enter")
+            if page is at_work:
+                page.locator(".ob-token").nth(3).wait_for(timeout=LONG)
+        waiting.get_by_text(t("app-waiting", ahead=1)[:20]).wait_for(timeout=LONG)
+        first.close()
+        waiting.locator(".ob-token").nth(3).wait_for(timeout=LONG)
+        (left,) = answers(tmp_path)
+        assert left.finish_reason == "cancelled"
+        assert len(left.steps) < 390, "the one who left is not waited for"
+        second.close()
+
+
+@pytest.mark.parametrize(("locale", "language"), [("zh-CN", "zh"), ("de-DE", "en")])
+def test_the_browser_chooses_the_language(browser, server, locale, language):
+    page, wrong = watched(browser, server, locale=locale)
     page.goto(server)
-    ask(page, "Which weekday is the steam boiler fired up?")
+    page.get_by_role("heading", name=words(language)("ask-title")).wait_for(timeout=LONG)
+    assert wrong == []
     page.close()
+
+
+@contextmanager
+def endless(home, own):
+    """A server whose answers take long, over a home of its own."""
+    for name in ("models", "collections"):
+        (own / name).symlink_to(home / name)
+    with serving(own, "--collection", "examples", "--max-new-tokens", "400", "--min-new-tokens", "390") as url:
+        yield url
+
+
+def answers(home):
+    return [turn.told.answer for one in store.conversations(home) for turn in store.turns(home, one.id)]
 
 
 def test_by_keyboard_alone(browser, server):
@@ -144,9 +172,7 @@ def _tab_to(page, wanted):
 
 
 def test_stop_keeps_what_was_written(browser, home, tmp_path):
-    for name in ("models", "collections"):
-        (tmp_path / name).symlink_to(home / name)
-    with serving(tmp_path, "--collection", "examples", "--max-new-tokens", "400", "--min-new-tokens", "390") as url:
+    with endless(home, tmp_path) as url:
         page, _ = watched(browser, url, viewport={"width": 1280, "height": 900})
         page.goto(url)
         page.get_by_placeholder(re.compile("Ask a question")).fill(TEA, timeout=LONG)
@@ -155,11 +181,11 @@ def test_stop_keeps_what_was_written(browser, home, tmp_path):
         page.get_by_test_id("stChatInputStopButton").click()
         for _ in range(60):
             page.wait_for_timeout(500)
-            if found := [turn for one in store.conversations(tmp_path) for turn in store.turns(tmp_path, one.id)]:
+            if found := answers(tmp_path):
                 break
-        (turn,) = found
-        assert turn.told.answer.finish_reason == "cancelled"
-        assert 5 < len(turn.told.answer.steps) < 400
+        (answer,) = found
+        assert answer.finish_reason == "cancelled"
+        assert 5 < len(answer.steps) < 400
         page.reload()
         page.get_by_text(t("ask-stopped")).first.wait_for(timeout=LONG)
         page.close()
