@@ -224,8 +224,9 @@ def test_a_hostile_document_fires_nothing_and_fetches_nothing(browser, home, tmp
         page.get_by_text(t("ask-behind")).first.click()
         page.locator("[data-n='0']").first.hover(timeout=LONG)
         page.get_by_text(t("ask-scores")).last.click()
-        page.get_by_text(t("ask-open")).last.click()
         page.get_by_text(t("talk-list"), exact=True).click()
+        page.get_by_role("button", name=t("ask-open")).last.click()
+        page.get_by_role("dialog").get_by_text("alert('script')").first.wait_for(timeout=LONG)
         page.wait_for_timeout(3000)
         assert "alert('script')" in page.content(), "it is shown, as text"
         assert page.evaluate("window.harmed") is None

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from rag.errors import RagError
-from rag.schema import RetrievedPassage, SamplingParams
+from rag.schema import Passage, RetrievedPassage, SamplingParams
 from rag.templates import is_refusal
 from ui import asking, notices, page, store, viewer
 from ui.answer_html import answer_html, notes, quotes_html, source_html, supporting
@@ -82,10 +82,19 @@ def _source(turn: Turn, retrieved: RetrievedPassage, t: Words) -> None:
         st.html(source_html(retrieved, spans, str(turn.id), t))
         for note in notes(retrieved, t):
             notices.quiet(note)
-        opened = st.toggle(t("ask-open"), key=f"open-{name}")
-        if opened:
-            collection = str(turn.told.settings.get("collection", ""))
-            viewer.show(collection, passage.document_id, passage.start, passage.end, t, key=f"view-{name}")
+        if st.button(t("ask-open"), key=f"open-{name}", icon=":material/open_in_full:", type="tertiary"):
+            _open(turn, passage, name, t)
+
+
+def _open(turn: Turn, passage: Passage, name: str, t: Words) -> None:
+    """The document of a passage over the page, where a page of it has room."""
+
+    @st.dialog(t("ask-document"), width="large")
+    def document() -> None:
+        collection = str(turn.told.settings.get("collection", ""))
+        viewer.show(collection, passage.document_id, passage.start, passage.end, t, key=f"view-{name}")
+
+    document()
 
 
 def _behind(turn: Turn, home: Path, t: Words) -> None:
