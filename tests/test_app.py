@@ -257,6 +257,14 @@ def test_an_empty_question_and_an_endless_one_are_sentences(app, own_home):
     assert store.conversations(own_home) == [], "nothing is kept of a question that could not be asked"
 
 
+def test_an_error_is_said_in_the_persons_language(app):
+    app.run()
+    app.session_state[LANGUAGE] = "zh"
+    app.run()
+    ask(app, "  ")
+    assert "问题为空" in drawn(app)
+
+
 def test_without_a_collection_it_says_how_to_make_one(app, tmp_path, monkeypatch):
     monkeypatch.setenv("RAG_HOME", str(tmp_path / "empty"))
     resources.clear()

@@ -1,12 +1,13 @@
 """The app's words: both languages say the same things, each is used, and none is missing."""
 
+import ast
 import re
 import string
 from pathlib import Path
 
 import pytest
 
-from ui.words import LANGUAGES, closest, texts, words
+from ui.words import LANGUAGES, closest, in_words, texts, words
 
 SOURCES = "\n".join(p.read_text(encoding="utf-8") for p in (Path(__file__).parents[1] / "ui").rglob("*.py"))
 
@@ -26,7 +27,9 @@ def test_both_languages_say_it_with_the_same_values(key):
 def test_each_text_is_used_and_each_used_one_is_there():
     asked_for = set(re.findall(r'\bt\(\s*"([a-z0-9-]+)"', SOURCES))
     assert asked_for <= set(texts())
-    assert set(texts()) <= asked_for | set(re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', SOURCES))
+    assert {key for key in texts() if not key.startswith("error-")} <= asked_for | set(
+        re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', SOURCES)
+    )
 
 
 def test_values_stand_in_their_places():
@@ -37,3 +40,28 @@ def test_values_stand_in_their_places():
 @pytest.mark.parametrize(("locale", "language"), [("zh-CN", "zh"), ("ZH", "zh"), ("de-DE", "en"), (None, "en")])
 def test_the_browser_chooses_the_language(locale, language):
     assert closest(locale) == language
+
+
+def raised():
+    """Every text in the program, with {} for each value in it."""
+    root = Path(__file__).parents[1]
+    for path in (path for package in ("rag", "ingest", "ui") for path in (root / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                yield "".join(v.value if isinstance(v, ast.Constant) else "{}" for v in node.values)
+
+
+def test_each_error_that_has_words_is_raised_somewhere():
+    known = set(raised())
+    errors = {key: text["en"] for key, text in texts().items() if key.startswith("error-")}
+    assert errors
+    assert {key for key, text in errors.items() if re.sub(r"{\w+}", "{}", text) not in known} == set()
+
+
+def test_an_error_is_said_in_the_pages_words_with_its_values():
+    sentence = "There is no collection 'a (b)' in /x/y; make it with: rag ingest PATH"
+    assert in_words(sentence, words("en")) == sentence
+    assert in_words(sentence, words("zh")) == "/x/y 中没有文档库 'a (b)'；可用 rag ingest PATH 建立。"
+    assert in_words("Something else {happened}.", words("zh")) == "Something else {happened}."

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 import streamlit as st
 
 from rag.errors import RagError
+from ui import page
 from ui.terminal import printable
+from ui.words import in_words
 
 _BOX = "padding: .75rem 1rem; border-radius: .5rem; overflow-wrap: anywhere; white-space: pre-line; "
 _RED = "background: rgba(224, 60, 60, .12); border-left: 4px solid rgb(214, 60, 60)"
@@ -15,7 +17,8 @@ _BLUE = "background: rgba(70, 130, 220, .12); border-left: 4px solid rgb(70, 130
 
 def problem(sentence: str) -> None:
     """What went wrong and what to do; read out at once by a screen reader."""
-    st.html(f'<div role="alert" style="{_BOX}{_RED}">{escaped(sentence)}</div>')
+    said = in_words(sentence, page.words_here())
+    st.html(f'<div role="alert" style="{_BOX}{_RED}">{escaped(said)}</div>')
 
 
 def note(sentence: str, lines: Iterable[str] = ()) -> None:

@@ -1,9 +1,11 @@
 """Every word that the app shows, in English and Chinese: `words.toml`, a table a text. Knows no page."""
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from string import Formatter
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 Words = Callable[..., str]  # (key, **values) -> text
@@ -22,6 +24,25 @@ def words(language: str) -> Words:
         return texts()[key][language].format(**values)
 
     return text
+
+
+def in_words(sentence: str, t: Words) -> str:
+    """The sentence of an error in the words of a page; as it is where they have none for it."""
+    for key, form in _errors():
+        if found := form.fullmatch(sentence):
+            return t(key, **found.groupdict())
+    return sentence
+
+
+@cache
+def _errors() -> list[tuple[str, re.Pattern[str]]]:
+    """The English forms of the errors' sentences, each with its key."""
+    return [(key, _form(text["en"])) for key, text in texts().items() if key.startswith("error-")]
+
+
+def _form(text: str) -> re.Pattern[str]:
+    parts = Formatter().parse(text)
+    return re.compile("".join(re.escape(s) + (f"(?P<{name}>.*)" if name else "") for s, name, _, _ in parts), re.DOTALL)
 
 
 def closest(locale: str | None) -> str:
