@@ -260,7 +260,6 @@ def test_an_empty_question_and_an_endless_one_are_sentences(app, own_home):
 def test_an_error_is_said_in_the_persons_language(app):
     app.run()
     app.session_state[LANGUAGE] = "zh"
-    app.run()
     ask(app, "  ")
     assert "问题为空" in drawn(app)
 
