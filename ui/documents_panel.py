@@ -15,7 +15,7 @@ from rag.settings import Settings
 from ui import jobs, notices, uploads
 from ui.collections_panel import guarded
 from ui.terminal import printable
-from ui.words import Words
+from ui.words import Words, in_words
 
 State = Literal["ready", "older", "unread"]
 _HEIGHT = 500  # pixels of the table
@@ -93,7 +93,7 @@ def _table(settings: Settings, rows: Sequence[Holding], t: Words) -> list[int]:
         t("documents-column-tags"): [list(row.tags) for row in rows],
         t("documents-column-date"): [row.date for row in rows],
         t("documents-column-size"): [round(row.size / 1000, 1) for row in rows],
-        t("documents-column-reason"): [printable(row.not_read or "") for row in rows],
+        t("documents-column-reason"): [printable(in_words(row.not_read or "", t)) for row in rows],
         t("documents-column-folder"): [printable(_place(settings, row, t)) for row in rows],
     }
     shown = {name: cells for name, cells in shown.items() if any(cells)}  # what no file has needs no column
@@ -205,7 +205,7 @@ def _details(row: Holding, t: Words) -> None:
             st.text(row.title)
         notices.quiet(row.path)
         if row.not_read:
-            notices.problem(t("documents-reason", reason=row.not_read))
+            notices.problem(t("documents-reason", reason=in_words(row.not_read, t)))
         if row.not_read and row.document:
             notices.quiet(t("documents-older-help"))
         if row.copies:

@@ -19,7 +19,7 @@ from rag.index import open_catalog
 from rag.schema import Document
 from ui import notices, resources
 from ui.viewer.text import show_text
-from ui.words import Words
+from ui.words import Words, in_words
 
 _PAGES = 4  # pictures that are shown at first
 _WIDTH = 860  # pixels of a page's picture, where there is room
@@ -109,7 +109,7 @@ def _show_page(document: Document, file: Path, page: _Page, start: int, end: int
     try:
         drawing: Drawing = _draw(file, document.id, page.number, text, min(begin, stop), stop)
     except ParseError as error:
-        notices.problem(t("viewer-not-drawn", number=page.number, problem=error))
+        notices.problem(t("viewer-not-drawn", number=page.number, problem=in_words(str(error), t)))
         return 0
     label = t("viewer-page", number=page.number, pages=document.places[-1][1])
     with st.container(border=True, width=_WIDTH):
