@@ -1,6 +1,6 @@
 """Conversations in the sidebar: begin, search, open again, delete, export. Which is open stands in the address too."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -82,26 +82,14 @@ def draw_actions(home: Path, current: Conversation, turns: list[Turn], t: Words)
     """What can be done with the open conversation."""
     with st.popover(t("talk-more"), icon=":material/more_horiz:", type="tertiary"):
         name = f"conversation-{current.id}"
-        st.download_button(
-            t("talk-markdown"), lambda: as_markdown(current, turns, t), f"{name}.md", "text/markdown", on_click="ignore"
+        files: tuple[tuple[str, str, Callable[[], str]], ...] = (
+            (t("talk-markdown"), f"{name}.md", lambda: as_markdown(current, turns, t)),
+            (t("talk-json"), f"{name}.json", lambda: as_json(current, turns)),
+            (t("talk-feedback"), "feedback.jsonl", lambda: feedback_rows(store.all_feedback(home))),
+            (t("talk-training"), "training.jsonl", lambda: training_rows(store.all_feedback(home))),
         )
-        st.download_button(
-            t("talk-json"), lambda: as_json(current, turns), f"{name}.json", "application/json", on_click="ignore"
-        )
-        st.download_button(
-            t("talk-feedback"),
-            lambda: feedback_rows(store.all_feedback(home)),
-            "feedback.jsonl",
-            "application/jsonl",
-            on_click="ignore",
-        )
-        st.download_button(
-            t("talk-training"),
-            lambda: training_rows(store.all_feedback(home)),
-            "training.jsonl",
-            "application/jsonl",
-            on_click="ignore",
-        )
+        for label, file, make in files:
+            st.download_button(label, make, file, "text/plain", on_click="ignore")
         st.button(t("talk-delete"), icon=":material/delete:", on_click=_sure, args=(current.id,))
         if st.session_state.get(_DELETING) == current.id:
             st.text(t("talk-delete-sure", title=_short(current.title)))
