@@ -250,12 +250,12 @@ def test_a_page_opened_by_its_address_on_a_new_server_has_what_all_share(browser
 def test_settings_and_language_outlive_a_visit_to_another_page(browser, server):
     page, wrong = watched(browser, server, viewport={"width": 1280, "height": 1100})
     page.goto(server)
-    slider = page.locator(".st-key-kept-temperature [tabindex='0']").last
+    slider = page.locator(".st-key-ask-temperature [tabindex='0']").last
     slider.wait_for(timeout=LONG)
     slider.focus()
     for _ in range(4):
         page.keyboard.press("ArrowRight")
-    value = page.locator(".st-key-kept-temperature [data-testid=stSliderThumbValue]", has_text="0.20")
+    value = page.locator(".st-key-ask-temperature [data-testid=stSliderThumbValue]", has_text="0.20")
     value.wait_for()
     page.get_by_text("中文").click()
     zh = words("zh")

@@ -12,7 +12,6 @@ chosen = st.navigation(
         st.Page("pages/documents.py", title=t("documents-page"), icon=":material/folder_open:"),
     ]
 )
-page.keep()
 st.html(page.STYLE)
 chosen.run()
 with st.sidebar:

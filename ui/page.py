@@ -10,15 +10,7 @@ from ui.words import LANGUAGES, Words, closest, words
 from ui.worker import Job, Waiting
 
 STYLE = f"<style>{answer_html.STYLE}</style>"
-KEPT = "kept-"  # what the keys of controls begin with that keep their values on other pages
-LANGUAGE = f"{KEPT}language"
-
-
-def keep() -> None:
-    """Let what was chosen outlive a visit to another page, for which Streamlit would forget it."""
-    for key in list(st.session_state):
-        if str(key).startswith(KEPT):
-            st.session_state[key] = st.session_state[key]
+LANGUAGE = "language"
 
 
 def words_here() -> Words:
@@ -29,9 +21,15 @@ def words_here() -> Words:
 def choose_language() -> None:
     """The switch between the languages."""
     t = words_here()
-    names = list(LANGUAGES)
     st.session_state.setdefault(LANGUAGE, closest(st.context.locale))
-    st.segmented_control(t("app-language"), names, format_func=LANGUAGES.__getitem__, key=LANGUAGE, required=True)
+    st.segmented_control(
+        t("app-language"),
+        list(LANGUAGES),
+        format_func=LANGUAGES.__getitem__,
+        key=LANGUAGE,
+        required=True,
+        persist_state="session",
+    )
 
 
 class Status:

@@ -56,9 +56,9 @@ def _converse(settings: Settings, names: list[str], t: Words) -> None:
 
 
 def _settings(settings: Settings, names: list[str], t: Words) -> Wanted:
-    chosen = st.session_state.get("collection")
-    st.session_state["collection"] = chosen if chosen in names else names[0]
-    collection = st.selectbox(t("ask-collection"), names, key="collection")
+    if st.session_state.get("collection") not in names:
+        st.session_state["collection"] = names[0]
+    collection = st.selectbox(t("ask-collection"), names, key="collection", persist_state="session")
     template = ask_settings.choose_style(t)
     k = ask_settings.choose_passages(settings, t)
     keep = ask_settings.choose_filter(collection, t)
