@@ -46,12 +46,12 @@ def measure(browser, url: str) -> Iterator[tuple[str, float]]:
         yield f"{what}, to the first word on the page", time.perf_counter() - began
         page.get_by_text(t("ask-how")).nth(before).wait_for(timeout=WAIT)
         yield f"{what}, to its answer with sources", time.perf_counter() - began
-    slider = page.locator(".st-key-kept-temperature [tabindex='0']").last
+    slider = page.locator(".st-key-ask-temperature [tabindex='0']").last
     slider.focus()
     began = time.perf_counter()
     slider.press("ArrowRight")
     page.locator("[data-testid=stStatusWidget]").wait_for(state="detached", timeout=WAIT)
-    page.locator(".st-key-kept-temperature", has_text="0.05").wait_for(timeout=WAIT)
+    page.locator(".st-key-ask-temperature", has_text="0.05").wait_for(timeout=WAIT)
     yield "a slider moved", time.perf_counter() - began
     page.close()
 

@@ -5,13 +5,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from contextlib import contextmanager
 
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+LONG = 120_000  # milliseconds; a busy machine answers slowly
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -43,16 +43,28 @@ def answering(arguments, **options):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.25)
+        _wait_for(f"{url}/_stcore/health", process)
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+def _wait_for(url, process):
+    deadline = time.monotonic() + LONG / 1000
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            assert process.poll() is None, f"the server ended with {process.returncode}"
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.25)
+        else:
+            return
 
 
 @contextmanager
@@ -66,9 +78,16 @@ def chromium():
         browser.close()
 
 
+def patient(page):
+    """A page, or a context of pages, that waits as long as a busy machine takes."""
+    page.set_default_timeout(LONG)
+    page.set_default_navigation_timeout(LONG)
+    return page
+
+
 def watched(browser, url, **options):
     """A page, and a list of what it must not do: ask elsewhere, open a dialog, be refused by its own policy."""
-    page = browser.new_page(**options)
+    page = patient(browser.new_page(**options))
     wrong = []
 
     def requested(request):

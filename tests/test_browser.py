@@ -5,14 +5,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.browsing import NEEDS_CHROMIUM, chromium, serving, watched
+from tests.browsing import LONG, NEEDS_CHROMIUM, chromium, patient, serving, watched
 from ui import store
 from ui.cli import main
 from ui.words import words
 
 pytestmark = NEEDS_CHROMIUM
 TEA = "What is the name of the tea room?"
-LONG = 120_000  # milliseconds; a busy machine answers slowly
 t = words("en")
 
 
@@ -86,7 +85,7 @@ def test_another_token_is_written_on_from(browser, server):
 
 
 def test_two_people_ask_at_once_and_each_gets_an_own_answer(browser, server):
-    contexts = [browser.new_context() for _ in range(2)]
+    contexts = [patient(browser.new_context()) for _ in range(2)]
     pages = [watched(context, server)[0] for context in contexts]
     questions = [TEA, "Who looks after the tool library?"]
     for page in pages:
@@ -104,10 +103,12 @@ def test_two_people_ask_at_once_and_each_gets_an_own_answer(browser, server):
 
 def test_the_place_is_shown_and_a_tab_that_is_closed_frees_its_own(browser, home, tmp_path):
     with endless(home, tmp_path) as url:
-        first, second = browser.new_context(), browser.new_context()
+        first, second = patient(browser.new_context()), patient(browser.new_context())
         at_work, waiting = first.new_page(), second.new_page()
         for page in (at_work, waiting):
             page.goto(url)
+            page.get_by_placeholder(re.compile("Ask a question")).wait_for()
+        for page in (at_work, waiting):
             page.get_by_placeholder(re.compile("Ask a question")).fill(TEA, timeout=LONG)
             page.keyboard.press("Enter")
             if page is at_work:
@@ -178,16 +179,31 @@ def test_stop_keeps_what_was_written(browser, home, tmp_path):
         page.get_by_placeholder(re.compile("Ask a question")).fill(TEA, timeout=LONG)
         page.keyboard.press("Enter")
         page.locator(".ob-token").nth(5).wait_for(timeout=LONG)
-        page.get_by_test_id("stChatInputStopButton").click()
-        for _ in range(60):
-            page.wait_for_timeout(500)
-            if found := answers(tmp_path):
-                break
-        (answer,) = found
+        page.get_by_role("button", name=t("ask-stop"), exact=True).click()
+        page.get_by_text(t("ask-stopped")).first.wait_for(timeout=LONG)
+        (answer,) = answers(tmp_path)
         assert answer.finish_reason == "cancelled"
         assert 5 < len(answer.steps) < 400
-        page.reload()
-        page.get_by_text(t("ask-stopped")).first.wait_for(timeout=LONG)
+        assert page.get_by_role("button", name=t("ask-stop"), exact=True).count() == 0
+        page.close()
+
+
+def test_a_control_that_is_moved_meanwhile_does_not_end_the_answer(browser, home, tmp_path):
+    with endless(home, tmp_path) as url:
+        page, wrong = watched(browser, url, viewport={"width": 1280, "height": 1100})
+        page.goto(url)
+        page.get_by_placeholder(re.compile("Ask a question")).fill(TEA, timeout=LONG)
+        page.keyboard.press("Enter")
+        page.locator(".ob-token").nth(5).wait_for(timeout=LONG)
+        slider = page.locator(".st-key-ask-passages [tabindex='0']").last
+        for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+            slider.press(key)
+            page.wait_for_timeout(700)
+        page.get_by_text(t("ask-how")).wait_for(timeout=LONG)
+        (answer,) = answers(tmp_path)
+        assert answer.finish_reason == "length"
+        assert page.locator("[data-testid=stChatMessage]", has_text=TEA).count() == 1
+        assert wrong == []
         page.close()
 
 

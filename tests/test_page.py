@@ -32,7 +32,7 @@ def worker(monkeypatch):
 def said(job):
     place = Place()
     status = page.Status(place, t)
-    for event in page.followed(job, status, t):
+    for event in page.followed(resources.worker().submit(job), status, t):
         status.say(event)
     return place.said
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browsing import NEEDS_CHROMIUM, answering, chromium
+from tests.browsing import NEEDS_CHROMIUM, answering, chromium, patient
 from tests.token_answers import SENTENCES, answer_of, evidence_of, explained, retrieved, step, steps_of
 from ui.token_view.export import page as exported
 from ui.words import words
@@ -32,7 +32,7 @@ def show(browser, tmp_path):
     def open_page(answer, evidence=None, branches=(), width=1280, **context):
         file = tmp_path / "view.html"
         file.write_text(exported(answer, evidence, branches, EN), encoding="utf-8")
-        opened.append(browser.new_context(viewport={"width": width, "height": 800}, **context))
+        opened.append(patient(browser.new_context(viewport={"width": width, "height": 800}, **context)))
         page = opened[-1].new_page()
         watch(page, file.as_uri())
         page.goto(file.as_uri())

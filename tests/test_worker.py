@@ -190,17 +190,17 @@ def test_who_waits_too_long_is_told_and_never_done(gate):
 
 
 def test_patience_is_for_waiting_not_for_work(gate):
-    worker = Worker(patience=0.2)
-    threading.Timer(0.4, gate.set).start()
+    worker = Worker(patience=1.0)
+    threading.Timer(1.5, gate.set).start()
     assert told(worker.submit(waits_at(gate))) == ["begun", "opened"]
 
 
 def test_what_works_too_long_is_cancelled_and_others_are_not(gate):
-    worker = Worker(limit=5 * TICK)
+    worker = Worker(limit=0.5)
     assert told(worker.submit(waits_at(gate))) == ["begun", "cancelled"]
     quick = worker.submit(telling("quick"))
     assert told(quick) == ["quick"]
-    time.sleep(10 * TICK)
+    time.sleep(0.6)
     slow = Worker(limit=LONG).submit(waits_at(gate))
     threading.Timer(10 * TICK, gate.set).start()
     assert told(slow) == ["begun", "opened"]
@@ -273,3 +273,48 @@ def test_many_at_once_lose_nothing_and_do_nothing_twice():
     assert not set(refused) & set(done)
     assert refused, "the queue was full at times"
     assert {worker.submit(telling(n)) for n in range(5)}, "all places are free again"
+
+
+def test_who_comes_back_in_time_goes_on_where_they_left(gate):
+    worker, ended = Worker(), []
+
+    def job(cancelled, tell):
+        tell("first")
+        gate.wait(LONG)
+        tell("second")
+        ended.append(cancelled.is_set())
+
+    ticket = worker.submit(job)
+    with closing(ticket.follow(TICK, grace=LONG)) as events:
+        assert next(event for event in events if isinstance(event, str)) == "first"
+    late = ticket.follow(TICK, grace=TICK)
+    assert next(late) is None
+    again = ticket.follow(TICK, grace=LONG)
+    assert next(again) is None
+    late.close()  # who followed before no longer counts, however late they end
+    time.sleep(5 * TICK)
+    gate.set()
+    assert [event for event in again if event] == ["second"]
+    assert list(ticket.follow(TICK)) == [], "that it has ended is known to all who come later"
+    assert ended == [False]
+
+
+def test_who_does_not_come_back_in_time_has_left(gate):
+    worker = Worker()
+    ticket = worker.submit(lambda cancelled, tell: (tell("begun"), cancelled.wait(LONG), gate.set()))
+    with closing(ticket.follow(TICK, grace=TICK)) as events:
+        next(event for event in events if event == "begun")
+    assert gate.wait(LONG)
+    assert ticket.cancelled.is_set()
+
+
+def test_who_stops_while_waiting_is_told_that_it_has_ended(gate):
+    worker = Worker()
+    first = begun(worker.submit(waits_at(gate)))
+    waiting = worker.submit(telling("never"))
+    events = waiting.follow(TICK)
+    assert next(events) == Waiting(1)
+    waiting.cancel()
+    assert list(events) == []
+    gate.set()
+    assert list(first)[-1] == "opened"

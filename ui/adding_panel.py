@@ -13,7 +13,7 @@ from ingest.sources import MAX_BYTES
 from rag.index import LocalIndex, open_catalog
 from rag.settings import Settings
 from ui import folders, jobs, notices, uploads
-from ui.collections_panel import create, guarded
+from ui.collections_panel import create
 from ui.uploads import Upload
 from ui.words import Words
 
@@ -40,14 +40,14 @@ def show(settings: Settings, t: Words) -> None:
 def _uploaders(settings: Settings, t: Words) -> None:
     turn = st.session_state.setdefault("documents-turn", 0)  # a new one empties the widgets
     files, folder = f"documents-files-{turn}", f"documents-folder-{turn}"
-    size = MAX_BYTES // 1_000_000
+    size = min(MAX_BYTES // 1_000_000, int(st.get_option("server.maxUploadSize")))
     one, all_ = st.columns(2, gap="large")
     with one:
         st.file_uploader(
             t("documents-files"),  # of any kind: which are not taken is said by name
             accept_multiple_files=True,
             key=files,
-            on_change=lambda: guarded(partial(_take, settings, files)),
+            on_change=lambda: notices.guarded(partial(_take, settings, files)),
             max_upload_size=size,
         )
     with all_:
@@ -56,7 +56,7 @@ def _uploaders(settings: Settings, t: Words) -> None:
             _TYPES,  # what else lies in a folder is not even sent
             accept_multiple_files="directory",
             key=folder,
-            on_change=lambda: guarded(partial(_take, settings, folder)),
+            on_change=lambda: notices.guarded(partial(_take, settings, folder)),
             max_upload_size=size,
         )
     notices.quiet(t("documents-kinds", kinds=", ".join(_TYPES)))
@@ -123,7 +123,9 @@ def synced_folders(settings: Settings, t: Words) -> None:
     ):
         example = t("documents-path-example")
         st.text_input(t("documents-folder-path"), key="documents-folder-path", placeholder=example)
-        st.form_submit_button(t("documents-add-folder"), on_click=lambda: guarded(partial(_add_folder, settings)))
+        st.form_submit_button(
+            t("documents-add-folder"), on_click=lambda: notices.guarded(partial(_add_folder, settings))
+        )
 
 
 def _folder(settings: Settings, folder: Path, t: Words) -> None:
@@ -133,19 +135,19 @@ def _folder(settings: Settings, folder: Path, t: Words) -> None:
             t("documents-sync-now"),
             key=f"documents-sync-{folder}",
             icon=":material/sync:",
-            on_click=lambda: guarded(lambda: sync(settings, [folder])),
+            on_click=lambda: notices.guarded(lambda: sync(settings, [folder])),
         )
         with st.popover(t("documents-remove-folder")):
             st.text(t("documents-remove-folder-what"))
             st.button(
                 t("documents-keep-documents"),
                 key=f"documents-keep-{folder}",
-                on_click=lambda: guarded(lambda: _remove_folder(settings, folder, forget=False)),
+                on_click=lambda: notices.guarded(lambda: _remove_folder(settings, folder, forget=False)),
             )
             st.button(
                 t("documents-forget-documents"),
                 key=f"documents-forget-{folder}",
-                on_click=lambda: guarded(lambda: _remove_folder(settings, folder, forget=True)),
+                on_click=lambda: notices.guarded(lambda: _remove_folder(settings, folder, forget=True)),
             )
 
 
@@ -157,7 +159,7 @@ def _watching(settings: Settings, watched: Sequence[Path], t: Words) -> None:
         key="documents-watch",
         icon=":material/sync_disabled:" if is_on else ":material/autorenew:",
         help=t("documents-watch-help"),
-        on_click=lambda: guarded(lambda: _watch(settings, watched, not is_on)),
+        on_click=lambda: notices.guarded(lambda: _watch(settings, watched, not is_on)),
     )
 
 
@@ -182,14 +184,14 @@ def _add_folder(settings: Settings) -> None:
 
 
 def _remove_folder(settings: Settings, folder: Path, forget: bool) -> None:
-    folders.remove(settings.home, settings.collection, folder)
-    _watch_as_before(settings)
-    if forget:
-        others = folders.listed(settings.home, settings.collection)
+    if forget:  # first: where it fails, the folder is still there to try again
+        others = [other for other in folders.listed(settings.home, settings.collection) if other != folder]
         with closing(LocalIndex(open_catalog(settings.collection_dir))) as index, index.writing():
             under = [path for path in map(Path, index.catalog.sources()) if path.is_relative_to(folder)]
             gone = [str(path) for path in under if not any(path.is_relative_to(other) for other in others)]
             index.catalog.remove_sources(gone)
+    folders.remove(settings.home, settings.collection, folder)
+    _watch_as_before(settings)
 
 
 def _watch_as_before(settings: Settings) -> None:

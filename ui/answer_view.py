@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from rag.errors import RagError
 from rag.schema import Passage, RetrievedPassage, SamplingParams
 from rag.templates import is_refusal
-from ui import asking, notices, page, store, viewer
+from ui import asking, notices, page, resources, store, viewer
 from ui.answer_html import answer_html, notes, quotes_html, source_html, supporting
 from ui.asking import Progress
 from ui.store import Feedback, Turn
@@ -130,7 +130,7 @@ def _work(job: Job, turn: Turn, place: DeltaGenerator, t: Words) -> None:
     """Follow a job that changes a turn, then draw it anew."""
     status = page.Status(place, t)
     try:
-        for event in page.followed(job, status, t):
+        for event in page.followed(resources.worker().submit(job), status, t):
             if isinstance(event, Progress):
                 what = t("ask-scored-sentences" if event.what == "sentences" else "ask-scored-passages")
                 status.say(t("ask-explaining", done=event.done, total=event.total, what=what))
@@ -188,7 +188,7 @@ def _feedback(turn: Turn, said: Feedback, home: Path, t: Words) -> None:
 
 def _keep_thumb(home: Path, turn: int, key: str) -> None:
     thumb = st.session_state[key]
-    _say(home, turn, good=None if thumb is None else bool(thumb))
+    notices.guarded(lambda: _say(home, turn, good=None if thumb is None else bool(thumb)))
 
 
 def _say(home: Path, turn: int, **said: Any) -> None:

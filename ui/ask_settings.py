@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,8 @@ _STYLES = {
 }
 
 
-def _kept(name: str, default: object) -> dict[str, Any]:
+def _kept(key: str, default: object) -> dict[str, Any]:
     """What makes the value of a control stay through other languages and other pages."""
-    key = f"ask-{name}"
     st.session_state.setdefault(key, default)
     return {"key": key, "persist_state": "session"}
 
@@ -45,14 +44,14 @@ def choose_style(t: Words) -> str:
             t("ask-style"),
             names,
             format_func=lambda name: t(_STYLES[name]) if name in _STYLES else t("ask-style-own", name=Path(name).stem),
-            **_kept("style", own),
+            **_kept("ask-style", own),
         )
     )
 
 
 def choose_passages(settings: Settings, t: Words) -> int:
     """How many passages are read."""
-    kept = _kept("passages", min(settings.passages, _MOST))
+    kept = _kept("ask-passages", min(settings.passages, _MOST))
     return int(st.slider(t("ask-passages"), 1, _MOST, **kept, help=t("ask-passages-help")))
 
 
@@ -62,13 +61,11 @@ def choose_filter(collection: str, t: Words) -> Filter:
         types, tags, paths = _known(collection)
         names = labels(paths)
         chosen = Filter(
-            types=tuple(st.multiselect(t("ask-types"), types, **_held("types", types))),
-            tags=tuple(st.multiselect(t("ask-tags"), tags, **_held("tags", tags))),
-            documents=tuple(
-                st.multiselect(t("ask-documents"), paths, format_func=names.__getitem__, **_held("documents", paths))
-            ),
-            since=_day(st.date_input(t("ask-since"), None, _FIRST, _LAST, **_kept("since", None))),
-            until=_day(st.date_input(t("ask-until"), None, _FIRST, _LAST, **_kept("until", None))),
+            types=_some("ask-types", types, t),
+            tags=_some("ask-tags", tags, t),
+            documents=_some("ask-documents", paths, t, names.__getitem__),
+            since=_day(st.date_input(t("ask-since"), None, _FIRST, _LAST, **_kept("ask-since", None))),
+            until=_day(st.date_input(t("ask-until"), None, _FIRST, _LAST, **_kept("ask-until", None))),
         )
     if chosen != EVERYTHING:
         wanted = (chosen.types, chosen.tags, chosen.documents, chosen.since, chosen.until)
@@ -76,14 +73,14 @@ def choose_filter(collection: str, t: Words) -> Filter:
     return chosen
 
 
-def _held(name: str, options: Sequence[str]) -> dict[str, Any]:
-    """The same for a choice among what a collection holds; what it does not hold is no longer chosen."""
+def _some(name: str, options: Sequence[str], t: Words, shown: Callable[[str], str] = str) -> tuple[str, ...]:
+    """Choose some of what a collection holds; what it does not hold is no longer chosen."""
     kept = _kept(name, [])
     before = st.session_state[kept["key"]]
     held = [one for one in before if one in options]
     if held != before:  # setting it anew each time would undo what is being chosen right now
         st.session_state[kept["key"]] = held
-    return kept
+    return tuple(st.multiselect(t(name), options, format_func=shown, placeholder=t("app-choose"), **kept))
 
 
 def labels(paths: Sequence[str]) -> dict[str, str]:
@@ -120,11 +117,13 @@ def choose_writing(settings: Settings, t: Words) -> SamplingParams:
             t("ask-temperature"),
             *(0.0, 2.0),
             step=0.05,
-            **_kept("temperature", min(defaults.temperature, 2.0)),
+            **_kept("ask-temperature", min(defaults.temperature, 2.0)),
             help=t("ask-temperature-help"),
         ),
-        "max_new_tokens": st.slider(t("ask-longest"), 8, 512, step=8, **_kept("longest", longest)),
-        "stop_at_sentence_end": st.toggle(t("ask-one-sentence"), **_kept("sentence", defaults.stop_at_sentence_end)),
+        "max_new_tokens": st.slider(t("ask-longest"), 8, 512, step=8, **_kept("ask-longest", longest)),
+        "stop_at_sentence_end": st.toggle(
+            t("ask-one-sentence"), **_kept("ask-sentence", defaults.stop_at_sentence_end)
+        ),
     }
     with st.expander(t("ask-technical")):
         chosen |= _technical(defaults, t)
@@ -137,10 +136,10 @@ def choose_writing(settings: Settings, t: Words) -> SamplingParams:
 
 def _technical(defaults: SamplingParams, t: Words) -> dict[str, Any]:
     def share(name: str, label: str, meaning: str) -> float:
-        kept = _kept(name, getattr(defaults, name))
+        kept = _kept(f"ask-{name}", getattr(defaults, name))
         return float(st.slider(t(label), 0.0, 1.0, step=0.01, **kept, help=t(meaning)))
 
-    top_k = st.number_input(t("ask-top-k"), 0, **_kept("top_k", defaults.top_k), help=t("ask-top-k-help"))
+    top_k = st.number_input(t("ask-top-k"), 0, **_kept("ask-top_k", defaults.top_k), help=t("ask-top-k-help"))
     shares: dict[str, float] = {
         "top_p": share("top_p", "ask-top-p", "ask-top-p-help"),
         "min_p": share("min_p", "ask-min-p", "ask-min-p-help"),
@@ -151,12 +150,12 @@ def _technical(defaults: SamplingParams, t: Words) -> dict[str, Any]:
         t("ask-penalty"),
         *(min(0.5, penalty), max(2.0, penalty)),
         step=0.05,
-        **_kept("penalty", penalty),
+        **_kept("ask-penalty", penalty),
         help=t("ask-penalty-help"),
     )
-    ngram = st.number_input(t("ask-ngram"), 0, **_kept("ngram", defaults.no_repeat_ngram), help=t("ask-ngram-help"))
-    seed = st.number_input(t("ask-seed"), 0, 2**53 - 1, None, **_kept("seed", defaults.seed))
-    stop = st.text_input(t("ask-stop-text"), **_kept("stop", ""))
+    ngram = st.number_input(t("ask-ngram"), 0, **_kept("ask-ngram", defaults.no_repeat_ngram), help=t("ask-ngram-help"))
+    seed = st.number_input(t("ask-seed"), 0, 2**53 - 1, None, **_kept("ask-seed", defaults.seed))
+    stop = st.text_input(t("ask-stop-text"), **_kept("ask-stop", ""))
     return {
         "top_k": top_k,
         **shares,

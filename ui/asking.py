@@ -5,7 +5,7 @@ So an answer is kept even where the person who asked has left the page, or stopp
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rag.assistant import Assistant
@@ -17,7 +17,7 @@ from rag.settings import Settings
 from ui import resources, store
 from ui.store import Turn
 from ui.told import Told
-from ui.worker import Job, Tell
+from ui.worker import Job, Tell, Ticket
 
 LOADING, SEARCHING, JUDGING = "ask-loading", "ask-searching", "ask-judging"  # stages, by their words
 SUPPORTING, BRANCHING = "ask-supporting", "ask-branching"
@@ -44,6 +44,17 @@ class Wanted:
         chosen: dict[str, str | int] = {"collection": self.collection, "template": self.template}
         chosen["passages"] = self.passages
         return {**chosen, **given, **{name: str(getattr(own, name)) for name in changed}}
+
+
+@dataclass(slots=True)
+class Asked:
+    """A question that is being answered; a page that is drawn anew meanwhile goes on from here."""
+
+    question: str
+    conversation: int
+    before: int  # how many turns came before it
+    ticket: Ticket
+    told: list[object] = field(default_factory=list)  # what was seen of it so far
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,10 @@
 """Collections on the page "Documents": choose, create, export, embed again, delete."""
 
-from collections.abc import Callable
 from contextlib import closing
 
 import streamlit as st
 
-from rag.errors import InputError, RagError
+from rag.errors import InputError
 from rag.index import open_catalog, open_index
 from rag.index.collections import delete
 from rag.index.database import FILE
@@ -31,20 +30,11 @@ def choose(settings: Settings, t: Words) -> str | None:
         if chosen:
             with st.popover(t("documents-manage"), icon=":material/tune:"):
                 _manage(_of(settings, chosen), t)
-    if sentence := st.session_state.pop("documents-problem", None):
-        notices.problem(sentence)
+    notices.tell()
     if chosen:
         st.session_state["collection"] = chosen
         st.query_params["collection"] = chosen  # a reload shows the same one
     return chosen
-
-
-def guarded(work: Callable[[], None]) -> None:
-    """Do what a button asks for; what goes wrong is said above the page. For callbacks."""
-    try:
-        work()
-    except (RagError, OSError) as error:
-        st.session_state["documents-problem"] = notices.sentence(error)
 
 
 def create(settings: Settings) -> None:
@@ -81,7 +71,7 @@ def _create_form(t: Words) -> None:
 
     with st.form("documents-create", border=False, clear_on_submit=False):
         st.text_input(t("documents-new-name"), key="documents-new-name", help=t("documents-new-name-help"))
-        st.form_submit_button(t("documents-create"), on_click=lambda: guarded(make))
+        st.form_submit_button(t("documents-create"), on_click=lambda: notices.guarded(make))
 
 
 def _manage(settings: Settings, t: Words) -> None:
@@ -90,7 +80,7 @@ def _manage(settings: Settings, t: Words) -> None:
         t("documents-export"),
         icon=":material/archive:",
         help=t("documents-export-help"),
-        on_click=lambda: guarded(lambda: _start(settings, "export")),
+        on_click=lambda: notices.guarded(lambda: _start(settings, "export")),
     )
     with closing(open_catalog(settings.collection_dir)) as catalog:
         notices.quiet(t("documents-embedder", name=catalog.meta("embedder_name") or "-", wanted=settings.embedder))
@@ -98,7 +88,7 @@ def _manage(settings: Settings, t: Words) -> None:
         t("documents-reembed"),
         icon=":material/refresh:",
         help=t("documents-reembed-help"),
-        on_click=lambda: guarded(lambda: _start(settings, "reembed")),
+        on_click=lambda: notices.guarded(lambda: _start(settings, "reembed")),
     )
     st.divider()
     st.text(t("documents-delete-collection-what"))
@@ -107,7 +97,7 @@ def _manage(settings: Settings, t: Words) -> None:
         t("documents-delete-collection"),
         icon=":material/delete:",
         disabled=not sure,
-        on_click=lambda: guarded(lambda: _delete(settings)),
+        on_click=lambda: notices.guarded(lambda: _delete(settings)),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from rag.errors import InputError
-from ui import store
+from ui import notices, store
 from ui.conversation_export import as_json, as_markdown, feedback_rows, training_rows
 from ui.page import plain
 from ui.store import Conversation, Turn
@@ -34,15 +34,20 @@ def opened(home: Path, collections: Sequence[str]) -> Conversation | None:
         return None
     if st.session_state.get(_ENTERED) != found.id and found.collection in collections:
         st.session_state["collection"] = found.collection
-    enter(found.id)
-    st.session_state[_ENTERED] = found.id
+    stay(found.id)
     return found
 
 
 def enter(number: int) -> None:
-    """Let a conversation be the open one."""
+    """Let a conversation be the open one, and its collection the chosen one."""
     st.session_state[OPEN] = number
     st.query_params[OPEN] = str(number)
+
+
+def stay(number: int) -> None:
+    """Let a conversation be the open one; the collection stays as it was chosen."""
+    enter(number)
+    st.session_state[_ENTERED] = number
 
 
 def leave() -> None:
@@ -103,6 +108,6 @@ def _sure(number: int | None) -> None:
 
 
 def _delete(home: Path, number: int) -> None:
-    store.delete(home, number)
     _sure(None)
+    notices.guarded(lambda: store.delete(home, number))
     leave()

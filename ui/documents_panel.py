@@ -13,7 +13,6 @@ from rag.index import LocalIndex, open_catalog
 from rag.index.collections import Holding
 from rag.settings import Settings
 from ui import jobs, notices, uploads
-from ui.collections_panel import guarded
 from ui.terminal import printable
 from ui.words import Words, in_words
 
@@ -70,7 +69,15 @@ def _kept(rows: Sequence[Holding], t: Words) -> list[Holding]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input(t("documents-filter"), key="documents-filter", placeholder=t("documents-filter-example"))
         keep = st.selectbox(t("documents-keep"), _KEEPS, format_func=lambda k: names[k], width=220)
-        wanted = set(st.multiselect(t("documents-with-tag"), tags, key="documents-tags", width=240)) if tags else set()
+        wanted = (
+            set(
+                st.multiselect(
+                    t("documents-with-tag"), tags, key="documents-tags", placeholder=t("app-choose"), width=240
+                )
+            )
+            if tags
+            else set()
+        )
     words = name.casefold().split()
     return [
         row
@@ -140,7 +147,7 @@ def _actions(settings: Settings, chosen: Sequence[Holding], t: Words) -> None:
             st.button(
                 t("documents-retry"),
                 icon=":material/refresh:",
-                on_click=lambda: guarded(lambda: _retry(settings, chosen)),
+                on_click=lambda: notices.guarded(lambda: _retry(settings, chosen)),
             )
         with st.popover(t("documents-delete"), icon=":material/delete:"):
             _delete_form(settings, chosen, t)
@@ -169,8 +176,8 @@ def _tag_form(settings: Settings, chosen: Sequence[Holding], t: Words) -> None:
     with st.form(key, border=False):
         st.text_input(t("documents-tags-add"), key=f"{key}-add", help=t("documents-tags-help"))
         if present:
-            st.multiselect(t("documents-tags-remove"), present, key=f"{key}-remove")
-        st.form_submit_button(t("documents-tags-save"), on_click=lambda: guarded(change))
+            st.multiselect(t("documents-tags-remove"), present, key=f"{key}-remove", placeholder=t("app-choose"))
+        st.form_submit_button(t("documents-tags-save"), on_click=lambda: notices.guarded(change))
 
 
 def _delete_form(settings: Settings, chosen: Sequence[Holding], t: Words) -> None:
@@ -187,7 +194,7 @@ def _delete_form(settings: Settings, chosen: Sequence[Holding], t: Words) -> Non
     st.button(
         t("documents-delete-now"),
         type="primary",
-        on_click=lambda: guarded(lambda: _delete(settings, [row.path for row in chosen])),
+        on_click=lambda: notices.guarded(lambda: _delete(settings, [row.path for row in chosen])),
     )
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -56,6 +57,10 @@ def main(number: int) -> None:
         jobs.become(home, number, "failed", problem=str(error))
     except OSError as error:
         problem = f"{error.filename or 'A file'} cannot be used ({error.strerror}); check the disk, then run it again."
+        jobs.become(home, number, "failed", problem=problem)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the page must not wait for ever
+        traceback.print_exception(error)
+        problem = f"The work ended unexpectedly ({type(error).__name__}); its log says more. Run it again to go on."
         jobs.become(home, number, "failed", problem=problem)
     else:
         jobs.become(home, number, "done", report)

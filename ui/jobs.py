@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -219,7 +220,8 @@ def stop(home: Path, number: int) -> None:
         job = _settle(db, home, _job(row)) if row else None
         if job and job.is_alive and job.pid:
             db.execute("UPDATE jobs SET state = 'stopping' WHERE id = ?", (number,))
-            os.kill(job.pid, signal.SIGTERM)  # it holds its lock: the pid is its own
+            with suppress(ProcessLookupError):  # it may be ending at this moment
+                os.kill(job.pid, signal.SIGTERM)  # it holds its lock: the pid is its own
 
 
 def stop_all(home: Path, collection: str) -> None:

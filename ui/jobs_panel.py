@@ -6,9 +6,9 @@ from typing import Any
 
 import streamlit as st
 
+from rag.errors import RagError
 from rag.settings import Settings
 from ui import jobs, notices
-from ui.collections_panel import guarded
 from ui.jobs import Job
 from ui.words import Words
 
@@ -32,7 +32,11 @@ def _signature(found: list[Job]) -> list[tuple[Any, ...]]:
 
 
 def _show(settings: Settings, t: Words) -> None:
-    found = jobs.jobs(settings.home, settings.collection)
+    try:
+        found = jobs.jobs(settings.home, settings.collection)
+    except RagError as error:  # drawn by itself, it is outside what the page catches
+        notices.problem(str(error))
+        return
     if _signature(found) != st.session_state.get("documents-jobs"):
         st.rerun()  # of the whole page: its list of documents is out of date
     alive = [job for job in reversed(found) if job.is_alive]
@@ -59,7 +63,7 @@ def _at_work(settings: Settings, job: Job, t: Words) -> None:
                 t("documents-stop"),
                 key=f"documents-stop-{job.id}",
                 disabled=job.state == "stopping",
-                on_click=partial(jobs.stop, settings.home, job.id),
+                on_click=partial(notices.guarded, partial(jobs.stop, settings.home, job.id)),
             )
         if job.state == "running" and job.total:
             st.progress(min(job.done / job.total, 1.0))
@@ -103,13 +107,13 @@ def _ended(settings: Settings, job: Job, t: Words) -> None:
                 st.button(
                     t("documents-again"),
                     key=f"documents-again-{job.id}",
-                    on_click=lambda: guarded(lambda: _again(settings, job)),
+                    on_click=lambda: notices.guarded(lambda: _again(settings, job)),
                 )
             st.button(
                 t("documents-dismiss"),
                 key=f"documents-dismiss-{job.id}",
                 type="tertiary",
-                on_click=partial(jobs.forget, settings.home, job.id),
+                on_click=partial(notices.guarded, partial(jobs.forget, settings.home, job.id)),
             )
         if job.problem:
             notices.problem(job.problem)

@@ -1,7 +1,7 @@
 """Sentences in a box, as text: errors and notes may name a person's file, which must not be taken for Markdown."""
 
 import html
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import streamlit as st
 
@@ -10,6 +10,7 @@ from ui import page
 from ui.terminal import printable
 from ui.words import in_words
 
+_PROBLEM = "problem"  # in the session's state
 _BOX = "padding: .75rem 1rem; border-radius: .5rem; overflow-wrap: anywhere; white-space: pre-line; "
 _RED = "background: rgba(224, 60, 60, .12); border-left: 4px solid rgb(214, 60, 60)"
 _BLUE = "background: rgba(70, 130, 220, .12); border-left: 4px solid rgb(70, 130, 220)"
@@ -18,13 +19,27 @@ _BLUE = "background: rgba(70, 130, 220, .12); border-left: 4px solid rgb(70, 130
 def problem(sentence: str) -> None:
     """What went wrong and what to do; read out at once by a screen reader."""
     said = in_words(sentence, page.words_here())
-    st.html(f'<div role="alert" style="{_BOX}{_RED}">{escaped(said)}</div>')
+    st.html(f'<div role="alert" style="{_BOX}{_RED}">⚠ {escaped(said)}</div>')
 
 
 def note(sentence: str, lines: Iterable[str] = ()) -> None:
     """Something to know, with further lines under it."""
     text = "\n".join([sentence, *lines])
     st.html(f'<div role="status" style="{_BOX}{_BLUE}">{escaped(text)}</div>')
+
+
+def guarded(work: Callable[[], None]) -> None:
+    """Do what a control asks for; what goes wrong is said by `tell`. For callbacks: nothing is drawn yet."""
+    try:
+        work()
+    except (RagError, OSError) as error:
+        st.session_state[_PROBLEM] = sentence(error)
+
+
+def tell() -> None:
+    """Say once what went wrong in a callback."""
+    if said := st.session_state.pop(_PROBLEM, None):
+        problem(said)
 
 
 def sentence(error: RagError | OSError) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ui import answer_html, resources
+from ui import answer_html
 from ui.words import LANGUAGES, Words, closest, words
-from ui.worker import Job, Waiting
+from ui.worker import Ticket, Waiting
 
 STYLE = f"<style>{answer_html.STYLE}</style>"
 LANGUAGE = "language"
@@ -54,13 +54,13 @@ class Status:
         self._place.empty()
 
 
-def followed(job: Job, status: Status, t: Words) -> Iterator[object]:
-    """What a job of the worker tells; one's place is shown while it waits. Ends the job when the page is left.
+def followed(ticket: Ticket, status: Status, t: Words, grace: float = 0.0) -> Iterator[object]:
+    """What a job of the worker tells; one's place is shown while it waits. Raises `RagError`.
 
-    Raises `RagError`.
+    Ends the job when the page is left, or drawn anew, and not followed again within `grace` seconds.
     """
     waited = False
-    for event in resources.worker().submit(job).follow():
+    for event in ticket.follow(grace=grace):
         if isinstance(event, Waiting):
             status.say(t("app-waiting", ahead=event.ahead))
             waited = True

@@ -30,7 +30,7 @@ def show(settings: Settings, rows: Sequence[Holding], t: Words) -> None:
             mode = st.selectbox(t("documents-mode"), MODES, format_func=lambda m: modes[m], width=260)
             k = st.number_input(t("documents-how-many"), 1, 50, 10, width=140)
             tags = sorted({tag for row in rows for tag in row.tags})
-            keep = st.multiselect(t("documents-with-tag"), tags, width=260) if tags else []
+            keep = st.multiselect(t("documents-with-tag"), tags, placeholder=t("app-choose"), width=260) if tags else []
             asked = st.form_submit_button(t("documents-search"), type="primary", icon=":material/search:")
     if asked:
         _search(settings.collection, question, int(k), Filter(tags=tuple(keep)), mode or "hybrid", t)
@@ -49,7 +49,7 @@ def _search(collection: str, question: str, k: int, keep: Filter, mode: Mode, t:
 
     status = page.Status(st.empty(), t)
     try:
-        for event in page.followed(job, status, t):
+        for event in page.followed(resources.worker().submit(job), status, t):
             found = cast(list[RetrievedPassage], event)
             st.session_state[_FOUND] = (collection, question, found)
     except RagError as error:

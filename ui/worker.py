@@ -2,7 +2,7 @@
 
     submit -> a place in the queue -> at work: events -> done, failed, or cancelled
 
-What a job tells reaches whoever follows its ticket. Who stops following gives the place back.
+What a job tells reaches whoever follows its ticket. Who stops following, and does not come back, gives the place back.
 """
 
 import queue
@@ -36,7 +36,7 @@ class Waiting:
 
 
 class Ticket:
-    """A job's place, and what comes of it. One thread follows it."""
+    """A job's place, and what comes of it. One at a time follows it."""
 
     def __init__(self, worker: "Worker", job: Job) -> None:
         """Made by `Worker.submit`."""
@@ -44,18 +44,22 @@ class Ticket:
         self.job = job
         self.cancelled = threading.Event()
         self.out: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
+        self._began = time.monotonic()
+        self._follower: object = None  # the latest; one that ends late must not end the job for the next
 
-    def follow(self, tick: float = 0.25) -> Iterator[object]:
+    def follow(self, tick: float = 0.25, grace: float = 0.0) -> Iterator[object]:
         """What the job tells; `Waiting` every `tick` seconds before, None while it is silent.
 
         Raises what the job raises, and `BusyError` where it waited longer than the worker's `patience`. When the caller
-        ends early, the job is cancelled.
+        ends early, the job is cancelled, unless it is followed again within `grace` seconds: from where it was left.
         """
-        began = time.monotonic()
+        me = self._follower = object()
         try:
             while True:
                 with suppress(queue.Empty):
                     kind, value = self.out.get(timeout=tick)
+                    if kind != "event":
+                        self.out.put((kind, value))  # who follows later learns it too
                     if kind == "raised" and isinstance(value, RagError):
                         raise value
                     if kind == "raised" and isinstance(value, BaseException):
@@ -66,16 +70,24 @@ class Ticket:
                     yield value
                     continue
                 ahead = self._worker.ahead_of(self)
-                if ahead is not None and time.monotonic() - began > self._worker.patience:
+                if ahead is not None and time.monotonic() - self._began > self._worker.patience:
                     raise BusyError("The model was busy for too long; ask again in a moment.")
                 yield None if ahead is None else Waiting(ahead)
         finally:
-            self.cancel()
+            if grace:
+                _later(grace, lambda: self._left_by(me))
+            else:
+                self._left_by(me)
 
     def cancel(self) -> None:
         """Give the place back, or end the job soon; of a job that has ended it changes nothing."""
         self.cancelled.set()
-        self._worker.forget(self)
+        if self._worker.forget(self):
+            self.out.put(("ended", None))
+
+    def _left_by(self, follower: object) -> None:
+        if self._follower is follower:
+            self.cancel()
 
 
 class Worker:
@@ -105,10 +117,12 @@ class Worker:
         with self._news:
             return self._waiting.index(ticket) + 1 if ticket in self._waiting else None
 
-    def forget(self, ticket: Ticket) -> None:
-        """Take a job out of the queue."""
+    def forget(self, ticket: Ticket) -> bool:
+        """Take a job out of the queue; whether it was there."""
         with self._news, suppress(ValueError):
             self._waiting.remove(ticket)
+            return True
+        return False
 
     def _work(self) -> None:
         while True:
@@ -131,10 +145,15 @@ class Worker:
 
 @contextmanager
 def _ended_after(seconds: float, cancelled: threading.Event) -> Iterator[None]:
-    timer = threading.Timer(seconds, cancelled.set)
-    timer.daemon = True
-    timer.start()
+    timer = _later(seconds, cancelled.set)
     try:
         yield
     finally:
         timer.cancel()
+
+
+def _later(seconds: float, do: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, do)
+    timer.daemon = True
+    timer.start()
+    return timer

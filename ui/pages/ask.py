@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import streamlit as st
@@ -11,12 +12,14 @@ from rag.errors import RagError
 from rag.schema import Prompt, TokenStep
 from rag.settings import Settings
 from ui import answer_view, ask_settings, asking, conversation_list, notices, page, resources, store
-from ui.asking import Wanted
+from ui.asking import Asked, Wanted
 from ui.store import Conversation, Feedback, Turn
 from ui.token_view import tokens_html
 from ui.words import Words
 
 _OFTEN = 0.1  # seconds between two pictures of what is written
+_ASKED = "asked"  # what is being answered, in the session's state
+_GRACE = 5.0  # seconds that drawing the page anew may take; after that its question counts as left
 
 
 def main() -> None:
@@ -31,17 +34,20 @@ def main() -> None:
             st.title(t("ask-title"))
             st.info(t("ask-no-collection"))
             st.code("rag ingest FOLDER")
-    except RagError as error:
-        notices.problem(str(error))
+    except (RagError, OSError) as error:
+        notices.problem(notices.sentence(error))
 
 
 def _converse(settings: Settings, names: list[str], t: Words) -> None:
     home = settings.home
     current = conversation_list.opened(home, names)
     turns = store.turns(home, current.id) if current else []
+    if asked := _asked(current):
+        turns = turns[: asked.before]  # it may be stored already, and not be done yet
     with st.sidebar:
         conversation_list.draw(home, current, t)
         wanted = _settings(settings, names, t)
+    notices.tell()
     _head(home, current, turns, t)
     said = store.feedback_of(home, [turn.id for turn in turns])
     for turn in turns:
@@ -49,10 +55,12 @@ def _converse(settings: Settings, names: list[str], t: Words) -> None:
     coming = st.container()
     with st.container():  # within the page: at its bottom, Streamlit would scroll past the answer to its sources' end
         placeholder = t("ask-placeholder", collection=wanted.collection)
-        question = st.chat_input(placeholder, key="question", submit_mode="stop")
-    if question:
-        with coming:
-            _ask(home, current, turns, question, wanted, t)
+        question = st.chat_input(placeholder, key="question", submit_mode="disable")
+    with coming:
+        if question:
+            asked = _ask(home, current, turns, question, wanted)
+        if asked:
+            _follow(home, asked, t)
 
 
 def _settings(settings: Settings, names: list[str], t: Words) -> Wanted:
@@ -75,32 +83,71 @@ def _head(home: Path, current: Conversation | None, turns: list[Turn], t: Words)
     st.caption(t("ask-try"))
 
 
-def _ask(home: Path, current: Conversation | None, turns: list[Turn], question: str, wanted: Wanted, t: Words) -> None:
-    """Ask and draw the answer as it is written; the job stores it, so the page is drawn anew from there."""
+def _asked(current: Conversation | None) -> Asked | None:
+    """What is being answered in this conversation; who opens another one has left it."""
+    asked: Asked | None = st.session_state.get(_ASKED)
+    if asked is None or (current and current.id == asked.conversation):
+        return asked
+    _end(asked)
+    return None
+
+
+def _end(asked: Asked) -> None:
+    asked.ticket.cancel()
+    st.session_state.pop(_ASKED, None)
+
+
+def _ask(home: Path, current: Conversation | None, turns: list[Turn], question: str, wanted: Wanted) -> Asked:
+    """Queue a question, in place of one that is being answered. Raises `RagError`."""
+    if asked := st.session_state.get(_ASKED):
+        _end(asked)
     conversation = current.id if current else store.begin(home, question, wanted.collection)
-    conversation_list.enter(conversation)
-    with st.chat_message("user"):
-        st.text(question)
-    with st.chat_message("assistant", avatar=":material/menu_book:"):
-        status, written = page.Status(st.empty(), t), st.empty()
     job = asking.ask(home, conversation, question, wanted, asking.history_of(turns))
     try:
-        _follow(page.followed(job, status, t), status, written, t)
+        ticket = resources.worker().submit(job)
+    except RagError:
+        _forget_empty(home, conversation)
+        raise
+    conversation_list.stay(conversation)
+    asked = st.session_state[_ASKED] = Asked(question, conversation, len(turns), ticket)
+    return asked
+
+
+def _forget_empty(home: Path, conversation: int) -> None:
+    """Delete a conversation in which nothing was answered; what was answered stays, whatever failed after it."""
+    if not store.turns(home, conversation):
+        store.delete(home, conversation)
+        conversation_list.leave()
+
+
+def _follow(home: Path, asked: Asked, t: Words) -> None:
+    """Draw the answer as it is written; the job stores it, so the page is drawn anew from there."""
+    with st.chat_message("user"):
+        st.text(asked.question)
+    with st.chat_message("assistant", avatar=":material/menu_book:"):
+        status, written, stop = page.Status(st.empty(), t), st.empty(), st.empty()
+        stop.button(t("ask-stop"), key="stop", icon=":material/stop_circle:", on_click=asked.ticket.cancel)
+    problem = None
+    try:
+        _write(asked, page.followed(asked.ticket, status, t, _GRACE), status, written, t)
     except RagError as error:
-        status.end()
-        notices.problem(str(error))
-        if not store.turns(home, conversation):  # what was answered stays, whatever failed after it
-            store.delete(home, conversation)
-            conversation_list.leave()
-        return
-    st.rerun()
+        problem = str(error)
+    st.session_state.pop(_ASKED, None)
+    _forget_empty(home, asked.conversation)
+    if problem is None:
+        st.rerun()
+    status.end()
+    stop.empty()
+    notices.problem(problem)
 
 
-def _follow(events: Iterator[object], status: page.Status, written: DeltaGenerator, t: Words) -> None:
+def _write(asked: Asked, events: Iterator[object], status: page.Status, written: DeltaGenerator, t: Words) -> None:
     """Draw what is done and written, ten times a second at most."""
     steps: list[TokenStep] = []
-    drawn = 0.0
-    for event in events:
+    drawn, seen = 0.0, tuple(asked.told)
+    for n, event in enumerate(chain(seen, events)):
+        if n >= len(seen):
+            asked.told.append(event)
         if isinstance(event, Prompt):
             status.say(t("ask-reading", n=len(event.passages), tokens=len(event.token_ids)))
         elif isinstance(event, TokenStep):
