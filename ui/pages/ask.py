@@ -154,7 +154,7 @@ def _write(asked: Asked, events: Iterator[object], status: page.Status, written:
             steps.append(event)
             if len(steps) == 1:
                 status.say(t("ask-writing-now"))
-            if event.finish_reason or time.monotonic() - drawn > _OFTEN:
+            if event.finish_reason or (n + 1 >= len(seen) and time.monotonic() - drawn > _OFTEN):
                 drawn = time.monotonic()
                 written.html(tokens_html(steps, legend=False))
         elif isinstance(event, str):
