@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rag.assistant import NOTHING_FOUND, SAID_SO
+from ui.answer_html import place
 from ui.store import Conversation, Feedback, Turn
 from ui.terminal import as_data, best_first
 from ui.told import Told
@@ -38,8 +39,8 @@ def _turn(turn: Turn, t: Words) -> Iterator[str]:
     yield ""
     for retrieved in best_first(answer.prompt.passages):
         passage = retrieved.passage
-        place = f", {passage.place}" if passage.place else ""
-        yield f"[{retrieved.rank}] {escaped(passage.title + place)} ({escaped(passage.source)})"
+        where = ", ".join(filter(None, (passage.title, place(passage, t))))
+        yield f"[{retrieved.rank}] {escaped(where)} ({escaped(passage.source)})"
         yield ""
         yield from (f"> {escaped(line)}  " for line in passage.text[: retrieved.read].splitlines())
         yield ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from rag.evidence import Evidence
 from rag.schema import Answer
+from ui.answer_html import place
 from ui.token_view import figures
 from ui.token_view.bands import SIGNS, passage_band
 from ui.token_view.signs import nats
@@ -79,7 +80,7 @@ def view_data(answer: Answer, evidence: Evidence | None, branches: Sequence[Answ
     displayed = [answer, *branches][shown]
     found = evidence if shown == 0 else None
     contrast = found.contrast if displayed.contrast is None and found else displayed.contrast
-    text = on_show(displayed, contrast, found, passage_titles(answer))
+    text = on_show(displayed, contrast, found, passage_titles(answer, t))
     return {
         "words": {name: t(key) for name, key in WORDS.items()},
         "facts": fact_names(text, t),
@@ -93,10 +94,10 @@ def view_data(answer: Answer, evidence: Evidence | None, branches: Sequence[Answ
     }
 
 
-def passage_titles(answer: Answer) -> dict[int, str]:
+def passage_titles(answer: Answer, t: Words) -> dict[int, str]:
     """What stands behind each [n]: title and place."""
     passages = sorted(answer.prompt.passages, key=lambda p: p.rank)
-    return {p.rank: ", ".join(filter(None, (p.passage.title, p.passage.place))) for p in passages}
+    return {p.rank: ", ".join(filter(None, (p.passage.title, place(p.passage, t)))) for p in passages}
 
 
 def modes(shown: Shown, t: Words) -> list[Json]:
@@ -104,8 +105,8 @@ def modes(shown: Shown, t: Words) -> list[Json]:
     absent = {"lift": shown.contrast is None, "passage": shown.evidence is None}
     legends = {mode: _legend(mode, t) for mode in LABELS}
     legends["passage"] = [
-        {"band": passage_band(place), "sign": "number", "mark": f"[{rank}]", "label": title}
-        for place, (rank, title) in enumerate(shown.titles.items())
+        {"band": passage_band(n), "sign": "number", "mark": f"[{rank}]", "label": title}
+        for n, (rank, title) in enumerate(shown.titles.items())
     ]
     return [
         {

@@ -13,8 +13,10 @@ from dataclasses import fields
 
 from rag.evidence import Evidence
 from rag.schema import Answer, RetrievedPassage
+from ui.answer_html import place
 from ui.token_view.assets import script, style
 from ui.token_view.data import view_data
+from ui.trust import trust
 from ui.words import Words
 
 _NOT_FOR_HTML = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -79,7 +81,7 @@ def _source(text: str) -> str:
 
 def _answer(answer: Answer, t: Words) -> str:
     said = f'<p class="answer" dir="auto">{_text(answer.text)}</p>' if answer.text else ""
-    why = _element("p", t("token-page-declined", why=answer.abstained)) if answer.abstained else ""
+    why = _element("p", t("token-page-declined", why=trust(answer, t).declined)) if answer.abstained else ""
     return _element("h2", t("token-page-answer")) + said + why
 
 
@@ -92,7 +94,7 @@ def _sources(answer: Answer, t: Words) -> str:
 def _passage(retrieved: RetrievedPassage, t: Words) -> str:
     """A passage that was read: title and place, and below them its text."""
     passage = retrieved.passage
-    where = ", ".join(filter(None, (passage.title, " › ".join(passage.heading_path), passage.place)))
+    where = ", ".join(filter(None, (passage.title, " › ".join(passage.heading_path), place(passage, t))))
     read = retrieved.read
     cut = f'<p class="eyebrow">{_text(t("token-page-cut", read=read))}</p>' if read is not None else ""
     return (
