@@ -38,7 +38,6 @@ class Trust:
     meanings: tuple[str, ...]  # what the figures in it are, a sentence each
     declined: str | None  # why no answer is given, as a sentence
     reason: str | None  # why not to rely on it, as a sentence
-    warn: bool
 
 
 def trust(answer: Answer, t: Words, evidence: Evidence | None = None) -> Trust:
@@ -50,7 +49,6 @@ def trust(answer: Answer, t: Words, evidence: Evidence | None = None) -> Trust:
         meanings=tuple(meaning for _, meaning in parts if meaning),
         declined=_said(answer.abstained, _ABSTAINED, t),
         reason=_said(why, _REASONS, t),
-        warn=answer.advice == "warn",
     )
 
 
