@@ -40,7 +40,8 @@ FOREIGN = (
     "(`rag models fetch multilingual`, then `--language-model multilingual`)"
 )
 SAID_SO = "the model says that the documents do not answer this"
-CONFIDENCE = "confidence.json"  # beside the adapter that it is for
+# Beside the adapter that they are for, by whether each passage is read by itself too.
+CONFIDENCES = {False: "confidence-together.json", True: "confidence-each-passage.json"}
 
 
 class Assistant:
@@ -300,11 +301,9 @@ def load_template(settings: Settings, generator: LocalGenerator) -> Template:
 
 def load_calibration(settings: Settings, template: Template) -> Calibration | None:
     """The confidence that the settings name, if it was fitted for what answers; else None. Raises `SettingsError`."""
-    bundled = BUNDLED / CONFIDENCE
-    if settings.confidence == "none":
+    if settings.confidence == "none" or (settings.confidence == "auto" and reading_adapter(settings) != BUNDLED):
         return None
-    if settings.confidence == "auto" and (reading_adapter(settings) != BUNDLED or not bundled.is_file()):
-        return None
+    bundled = BUNDLED / CONFIDENCES[reads_each(settings)]
     calibration = read_calibration(bundled if settings.confidence == "auto" else Path(settings.confidence))
     return calibration if calibration.made_for == calibrated_for(settings, template) else None
 

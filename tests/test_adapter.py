@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from rag.adapter import BUNDLED, CONFIG, RECORD, WEIGHTS, check, merged, read_record, weights_identity
 from rag.assistant import (
-    CONFIDENCE,
+    CONFIDENCES,
     language_model_folder,
     load_calibration,
     load_language_model,
@@ -267,7 +267,9 @@ def test_the_bundled_model_has_its_adapter(bundled_folder):
     assert reading_adapter(Settings()) == BUNDLED
     assert reading_adapter(Settings(template="cited")) is None
     assert model_name(Settings()) == "embedded + reader"
-    assert sorted(path.name for path in BUNDLED.iterdir()) == sorted([WEIGHTS, CONFIG, RECORD, CONFIDENCE, "README.md"])
+    assert sorted(path.name for path in BUNDLED.iterdir()) == sorted(
+        [WEIGHTS, CONFIG, RECORD, *CONFIDENCES.values(), "README.md"]
+    )
     assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 15_000_000
     check(BUNDLED)
     record = read_record(BUNDLED)
@@ -275,16 +277,17 @@ def test_the_bundled_model_has_its_adapter(bundled_folder):
     assert record["weights_sha256"] == sha256_of(BUNDLED / WEIGHTS)
     assert record["template"] in TEMPLATES
     assert json.loads((BUNDLED / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"] == bundled_folder.name
-    for name in (CONFIG, RECORD, CONFIDENCE):
+    for name in (CONFIG, RECORD, *CONFIDENCES.values()):
         assert '"/' not in (BUNDLED / name).read_text(encoding="utf-8"), "no path of a machine"
 
 
-def test_the_bundled_confidence_is_for_what_is_bundled(language_model):
-    generator = LocalGenerator(language_model)
-    calibration = load_calibration(Settings(), load_template(Settings(), generator))
+@pytest.mark.parametrize("read_each", [False, True])
+def test_the_bundled_confidence_is_for_what_is_bundled(language_model, read_each):
+    generator, settings = LocalGenerator(language_model), Settings(read_each=read_each)
+    calibration = load_calibration(settings, load_template(settings, generator))
     assert calibration, "fit it anew (`rag eval calibrate`) after a change of weights, template or embedder"
     of_rereading = {"alone", "alone_second", "reread"}  # unknown where passages are read together
-    assert set(calibration.model.terms) == set(FEATURES) - of_rereading
+    assert set(calibration.model.terms) == set(FEATURES) - (set() if read_each else of_rereading)
     assert 0 < calibration.decline_below < calibration.answer_from < 1
     for other in (Settings(template="cited"), Settings(adapter="none"), Settings(confidence="none")):
         assert load_calibration(other, load_template(other, generator)) is None
