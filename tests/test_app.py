@@ -76,9 +76,15 @@ def test_a_question_is_answered_with_trust_sources_and_a_place_to_look_behind(ap
     assert dict(turn.told.settings) == {"collection": "examples", "template": "auto", "passages": 3}
 
 
-def test_moving_a_slider_asks_nothing_and_keeps_the_conversation(app, own_home):
+def test_moving_a_slider_asks_nothing_and_keeps_the_conversation(app, own_home, monkeypatch):
     ask(app.run(), TEA)
     before = drawn(app)
+
+    def touched(*_):
+        raise AssertionError("a model was asked")
+
+    for name in ("assistant", "generator", "embedder", "reranker"):
+        monkeypatch.setattr(resources, name, touched)
     labelled(app.sidebar.slider, t("ask-temperature")).set_value(1.0).run()
     assert not app.exception
     assert drawn(app) == before
