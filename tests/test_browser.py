@@ -102,7 +102,7 @@ def test_two_people_ask_at_once_and_each_gets_an_own_answer(browser, server):
 
 
 def test_the_place_is_shown_and_a_tab_that_is_closed_frees_its_own(browser, home, tmp_path):
-    with endless(home, tmp_path) as url:
+    with endless(home, tmp_path, tokens=1200) as url:
         first, second = patient(browser.new_context()), patient(browser.new_context())
         at_work, waiting = first.new_page(), second.new_page()
         for page in (at_work, waiting):
@@ -118,7 +118,7 @@ def test_the_place_is_shown_and_a_tab_that_is_closed_frees_its_own(browser, home
         waiting.locator(".ob-token").nth(3).wait_for(timeout=LONG)
         (left,) = answers(tmp_path)
         assert left.finish_reason == "cancelled"
-        assert len(left.steps) < 390, "the one who left is not waited for"
+        assert len(left.steps) < 1100, "the one who left is not waited for"
         second.close()
 
 
@@ -202,7 +202,8 @@ def test_a_control_that_is_moved_meanwhile_does_not_end_the_answer(browser, home
             page.wait_for_timeout(1000)
         page.get_by_text(t("ask-how")).wait_for(timeout=LONG)
         (answer,) = answers(tmp_path)
-        assert answer.finish_reason == "max_new_tokens"
+        assert answer.finish_reason != "cancelled"
+        assert len(answer.steps) >= 90
         assert page.locator("[data-testid=stChatMessage]", has_text=TEA).count() == 1
         assert wrong == []
         page.close()
