@@ -97,7 +97,7 @@ def test_from_an_upload_to_a_page_with_its_words_boxed(place, visit, width):
     page.get_by_text("examined by Cyril Ashdown").first.wait_for()
     if width == 1280:
         page.get_by_role("link", name="Ask").click()
-        page.get_by_placeholder("Ask a question of default").fill("Who examined the accounts?")
+        page.get_by_placeholder("Ask a question about default").fill("Who examined the accounts?")
         page.keyboard.press("Enter")
         page.locator(".ob-answer", has_text="Cyril Ashdown").wait_for()
 
