@@ -91,7 +91,9 @@ def test_from_an_upload_to_a_page_with_its_words_boxed(place, visit, width):
     page.get_by_text("cosine 0.").first.wait_for()
     opened(page)
     page.get_by_text("Page 4 of 5").wait_for()
-    assert page.locator("[data-testid=stImage] img").first.evaluate("e => e.naturalWidth") == 1191
+    picture = page.locator("[data-testid=stImage] img").first
+    picture.evaluate("e => e.decode()")  # which waits until it has come
+    assert picture.evaluate("e => e.naturalWidth") == 1191
     assert fits(page, width)
     page.get_by_role("button", name="Back to the documents").click()
     page.get_by_text("examined by Cyril Ashdown").first.wait_for()
