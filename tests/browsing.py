@@ -49,7 +49,7 @@ def answering(arguments, **options):
         process.terminate()
         try:
             process.wait(60)
-        except subprocess.TimeoutExpired:  # it waits for a connection that nobody closes
+        except subprocess.TimeoutExpired:  # seen once, on a busy machine; why is not known
             process.kill()
 
 
