@@ -1,5 +1,7 @@
 """Laws of the products: packed float32 is float32, int8 is near it, and no row has a say in another's."""
 
+import platform
+
 import pytest
 import torch
 from torch import nn
@@ -63,6 +65,17 @@ def test_int8_is_near_and_its_rows_are_independent(rows):
         assert torch.equal(quick(activations[n : n + 1])[0], made[n])
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="which kernels oneDNN has was seen on x86 only")
+@pytest.mark.parametrize("fine", [False, True])
+def test_int8_is_not_computed_by_the_loop_that_onednn_tests_itself_with(fine, capfd):
+    quick = int8_linear(a_layer(256, 128, False), fine)
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        quick(torch.randn(5, 128))
+    products = [line for line in capfd.readouterr().out.splitlines() if ",matmul," in line]
+    assert products
+    assert not any(",ref" in line for line in products)  # it takes hundreds of times as long
+
+
 def test_int8_of_nothing_is_nothing():
     layer = a_layer(30, 20, False)
     assert torch.equal(int8_linear(layer)(torch.zeros(3, 20)), torch.zeros(3, 30))
@@ -111,15 +124,20 @@ def test_the_bundled_model_in_int8_is_near_float32(language_model, bundled_int8)
     assert 0 < float(divergence.mean()) < 0.04  # where the CPU takes 8 bits a fifth of it, with 7 half
 
 
-def test_the_bundled_model_in_int8_is_the_same_in_a_batch(bundled_int8):
+def test_the_bundled_model_in_int8_is_near_in_a_batch(bundled_int8):
     prompts = [bundled_int8.encode(text, True) for text in (PROMPT, "Name a boat:")]
     params = [SamplingParams(max_new_tokens=6)] * 2
     rows = rows_of(LocalGenerator(bundled_int8).batch(prompts, params))
     for n, row in rows.items():
-        single = list(LocalGenerator(bundled_int8, drafts=False, prefix_bytes=0).stream(prompts[n], params[n]))
-        assert ids(row) == ids(single)
-        # Measured: equal. A last bit that differs becomes a level that differs, so the bound is what int8 itself moves.
-        assert max(abs(a.logprob - b.logprob) for a, b in zip(row, single, strict=True)) < 0.5
+        single = LocalGenerator(bundled_int8, drafts=False, prefix_bytes=0).stream(prompts[n], params[n])
+        # Measured: equal on most CPUs. A last bit that differs becomes a level that differs, so the bound is what int8
+        # itself moves, and where two tokens are that near the answers may part.
+        for a, b in zip(row, single, strict=True):
+            here, there = ({known.token_id: known.logprob for known in step.alternatives} for step in (a, b))
+            assert {a.token_id, b.token_id} <= here.keys() & there.keys()
+            assert max(abs(here[token] - there[token]) for token in (a.token_id, b.token_id)) < 0.5
+            if a.token_id != b.token_id:
+                break
 
 
 def test_int8_is_refused_off_the_cpu(tiny_folder):
