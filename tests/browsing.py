@@ -19,6 +19,25 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# `rag ui` whose model takes its time over a token, so that an answer is long on a fast machine too.
+SLOW = """
+import os, runpy, sys, time
+from rag.generation import LocalGenerator
+from ui.cli import main
+
+def slowly(*arguments):
+    for step in batch(*arguments):
+        time.sleep(0.1)
+        yield step
+
+def here(_, command, environment):
+    os.environ.update(environment)
+    sys.argv = command[2:]
+    runpy.run_module("streamlit", run_name="__main__", alter_sys=True)
+
+batch, LocalGenerator.batch, os.execve = LocalGenerator.batch, slowly, here
+main(sys.argv[1:])
+"""
 NEEDS_CHROMIUM = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 
@@ -29,9 +48,10 @@ def free_port():
 
 
 @contextmanager
-def serving(home, *flags):
+def serving(home, *flags, slow=False):
     """`rag ui` over a home, on a port of its own; its address."""
-    with answering(["-m", "ui.cli", "ui", "--home", str(home), *flags, "--port"]) as url:
+    program = ["-c", SLOW] if slow else ["-m", "ui.cli"]
+    with answering([*program, "ui", "--home", str(home), *flags, "--port"]) as url:
         yield url
 
 

@@ -1,5 +1,7 @@
 """The page "Documents" in Streamlit's own test harness: collections, uploads, the list, search, and hostile names."""
 
+import errno
+import os
 import shutil
 import time
 from contextlib import closing
@@ -13,7 +15,7 @@ from rag.index.collections import holdings
 from rag.schema import Filter
 from rag.settings import default_home
 from tests.conftest import EXAMPLES, pdf
-from ui import folders, jobs, resources
+from ui import adding_panel, folders, jobs, resources
 from ui.documents_panel import state_of
 from ui.words import texts
 
@@ -205,6 +207,11 @@ def test_a_synced_folder_comes_in_and_goes_out_again(page, here, tmp_path):
     page.run()
     button(page, "Keep in step no longer").click().run()
     settled(page, here)
+    with closing(LocalIndex(open_catalog(here / "collections" / "default"))) as index, index.locked():
+        button(page, "Forget its documents").click().run()
+    assert "Another process is writing" in written(page)
+    assert len(rows(here)) == 3
+    assert folders.listed(here, "default") == [folder], "it is there to try again"
     button(page, "Forget its documents").click().run()
     no_trouble(page)
     assert [Path(row.path).name for row in rows(here)] == ["a.txt"]
@@ -221,6 +228,18 @@ def test_deleting_while_somebody_writes_is_a_sentence_and_loses_nothing(page, he
     assert "Another process is writing" in written(page)
     assert (here / "collections" / "default" / "files" / "a.txt").exists()
     assert len(rows(here)) == 1
+
+
+def test_a_disk_that_refuses_an_upload_is_a_sentence(page, here, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "files/a.txt")
+
+    monkeypatch.setattr(adding_panel, "create", full)
+    upload(page, ("a.txt", b"Oak."))
+    assert not page.exception
+    assert "files/a.txt cannot be used (No space left on device)" in written(page)
+    page.run()
+    no_trouble(page)
 
 
 def test_search_shows_passages_with_their_scores_and_opens_one(page, here):

@@ -157,6 +157,13 @@ def test_a_collection_that_was_deleted_is_not_made_anew(settings, papers):
     assert not (settings.collection_dir / "catalog.sqlite").exists()
 
 
+def test_an_error_that_nobody_expected_is_a_sentence(settings):
+    job = wait(settings, jobs.start(settings, "sync", {"no": "paths"}))
+    assert job.state == "failed"
+    assert job.problem == "The work ended unexpectedly (KeyError); its log says more. Run it again to go on."
+    assert "Traceback" in (settings.home / "app" / "jobs" / f"{job.id}.log").read_text()
+
+
 def test_all_jobs_end_before_a_collection_goes(settings, many):
     numbers = [
         sync(settings, many),
