@@ -77,6 +77,18 @@ def test_where_all_have_an_answer_it_is_withheld_from_some(write):
     assert len({one.id for one in asked}) == len(asked)
 
 
+@pytest.mark.parametrize("share", [0.3, 2 / 3, 0.9, 1.0])
+def test_of_those_without_an_answer_so_many_are_left_out_that_the_share_is_right(write, share):
+    data = read_questions(write(rows_of()))
+    whole = to_ask(data, None)
+    asked = to_ask(data, None, answered=share)
+    answerable = [one for one in whole if one.kind == "answerable"]
+    wanted = round(len(answerable) * (1 - share) / share)
+    assert len(asked) == len(answerable) + min(wanted, len(whole) - len(answerable))
+    assert [one for one in whole if one in asked] == asked, "the others as they were"
+    assert all(one in asked for one in answerable)
+
+
 def test_questions_nobody_judged_are_refused(write):
     with pytest.raises(InputError, match="says of no question"):
         to_ask(read_questions(write([{"id": 1, "question": "Who?"}])), None)
@@ -156,6 +168,12 @@ def test_a_confidence_is_fitted_and_serves_who_it_was_fitted_for(rag, write, tmp
         assert "not calibrated" in rag(*question, *change)[1]
     code, _, said = rag(*question, "--confidence", first)
     assert (code, "cannot be used" in said) == (2, True)
+
+
+@pytest.mark.parametrize("share", ["0", "1.1", "-1", "nan", "two"])
+def test_the_share_with_an_answer_is_a_share(rag, write, share):
+    code, _, said = rag("eval", "calibrate", write(rows_of()), "--answered", share)
+    assert (code, "--answered" in said) == (2, True)
 
 
 def test_risks_are_a_pair_in_order(rag, write):

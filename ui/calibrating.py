@@ -26,8 +26,15 @@ def calibrate(settings: Settings, options: Options) -> int:
     params = sampling_params(settings, (), default_seed=0)
     with _asking(settings, options) as (assistant, data), counted(options) as advance:
         made_for = calibrated_for(settings, assistant.template)
-        described = {"name": data.name, "sha256": data.sha256, "limit": options.limit, "passages": settings.passages}
-        asked = labelling.to_ask(data, options.limit, own=settings.sources["collection"] != "flag")
+        described = {
+            "name": data.name,
+            "sha256": data.sha256,
+            "limit": options.limit,
+            "answered": options.answered,
+            "passages": settings.passages,
+        }
+        own = settings.sources["collection"] != "flag"
+        asked = labelling.to_ask(data, options.limit, own, options.answered)
         rows = labelling.label_all(
             assistant,
             asked,

@@ -153,11 +153,18 @@ def _add_evaluation(
     fit.add_argument("--page", type=Path, metavar="FILE", help="the price of declining as an HTML page")
     fit.add_argument("--limit", type=flags.positive, metavar="N", help="a sample of N questions, always the same")
     fit.add_argument(
+        "--answered",
+        type=_share,
+        default=2 / 3,
+        metavar="SHARE",
+        help="of your questions that your documents answer; some of the others are left out for it (default 0.67)",
+    )
+    fit.add_argument(
         "--risks",
         type=_risks,
-        default=(0.2, 0.5),
+        default=(0.2, 0.4),
         metavar="A,B",
-        help="wrong answers at most: of those without a warning, of all that are given (default 0.2,0.5)",
+        help="wrong answers at most: of those without a warning, of all that are given (default 0.2,0.4)",
     )
     fit.set_defaults(run=calibrating.calibrate)
     judged = what.add_parser("retrieval", parents=[place, reranking], help="does the search find the right passage?")
@@ -270,6 +277,12 @@ def _risks(text: str) -> tuple[float, float]:
     if not 0 <= low <= high <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no pair such as 0.1,0.3, the lower one first")
     return low, high
+
+
+def _share(text: str) -> float:
+    if not 0 < (share := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share above 0, up to 1")
+    return share
 
 
 def _temperatures(text: str) -> list[float]:

@@ -11,6 +11,9 @@ from a collection. These kinds of question are asked:
                  can be read that holds an accepted answer
     elsewhere    an answerable one, a quarter of them once more, where only articles on other topics can be read
 
+How many of each there are decides how sure the confidence is. To fit one, some of those without an answer are left out,
+so that the mix is chosen, and not what a set happens to have.
+
 A file of rows goes on where it stopped.
 """
 
@@ -59,10 +62,11 @@ def own_passages(data: QuestionSet) -> dict[str, str]:
     return {**(data.passages or {}), **contexts}
 
 
-def to_ask(data: QuestionSet, limit: int | None, own: bool = True) -> list[Asked]:
+def to_ask(data: QuestionSet, limit: int | None, own: bool = True, answered: float = 0.0) -> list[Asked]:
     """What is asked: the judged questions or a sample of `limit`, always the same, and some of them once more.
 
-    These only where the passages are the set's `own`, so that it is known which may be read.
+    These only where the passages are the set's `own`, so that it is known which may be read. Of all without an answer
+    as many are left out as it takes for the others to be the share `answered`, always the same.
 
     Raises `InputError` where nobody has judged any.
     """
@@ -85,7 +89,14 @@ def to_ask(data: QuestionSet, limit: int | None, own: bool = True) -> list[Asked
             asked.append(Asked(question, "withheld", Filter(documents=silent)))
         if (keep := others.get(question.topic or "")) and a % _ELSEWHERE == 0:
             asked.append(Asked(question, "elsewhere", keep))
-    return asked
+    return _mixed(asked, answered) if answered else asked
+
+
+def _mixed(asked: Sequence[Asked], answered: float) -> list[Asked]:
+    """All that have an answer, and so many others that the first are at least this share."""
+    silent = sorted((one.id for one in asked if one.kind != "answerable"), key=_name)
+    kept = set(silent[: round((len(asked) - len(silent)) * (1 - answered) / answered)])
+    return [one for one in asked if one.kind == "answerable" or one.id in kept]
 
 
 def label_all(
