@@ -162,9 +162,9 @@ def _add_evaluation(
     fit.add_argument(
         "--risks",
         type=_risks,
-        default=(0.2, 0.4),
+        default=(0.2, 0.38),
         metavar="A,B",
-        help="wrong answers at most: of those without a warning, of all that are given (default 0.2,0.4)",
+        help="wrong answers at most: of those without a warning, of all that are given (default 0.2,0.38)",
     )
     fit.set_defaults(run=calibrating.calibrate)
     judged = what.add_parser("retrieval", parents=[place, reranking], help="does the search find the right passage?")
