@@ -51,8 +51,9 @@ def calibrate(
             f"at least {_FEWEST} of each are needed, and some hundreds for one that is worth anything."
         )
     y = outcomes(given)
-    model = fit(given, tuple(FEATURES))
-    held_out = cross_validated(given, tuple(FEATURES))
+    known = [name for name in FEATURES if any(row["features"][name] is not None for row in given)]
+    model = fit(given, known)
+    held_out = cross_validated(given, known)
     strict, lenient = sorted(risks)
     thresholds = {
         "answer_from": threshold_for_risk(held_out, y, strict),
