@@ -21,6 +21,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from contextlib import closing
 from functools import partial
@@ -302,7 +303,7 @@ def readers(folder, rounds, seed=0):
     in_child(lambda say: Collection(folder))
     writer = os.fork()
     if writer == 0:
-        Collection(folder).run(operations, lambda number: None)
+        Collection(folder).run(operations, lambda number: time.sleep(0.05))  # or it may be done before anybody reads
         os._exit(0)
     status, lines = in_child(read)
     assert os.waitpid(writer, 0)[1] == 0
