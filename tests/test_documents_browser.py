@@ -23,6 +23,17 @@ HOSTILE = """# <script>fired()</script>
 <style>body { display: none }</style> $\\href{https://evil.example}{x}$ :red[red] the quixotic oak
 """
 
+# Each text that is there to be seen, but for icons.
+WORDS = """() => {
+  const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const { parentElement: parent, data } = walker.currentNode;
+    if (parent.checkVisibility() && data.trim() && !/Material/.test(getComputedStyle(parent).fontFamily))
+      if (!parent.closest("script, style, noscript")) found.push(data.trim());
+  }
+  return found;
+}"""
+
 
 @pytest.fixture
 def place(tmp_path):
@@ -180,3 +191,23 @@ def test_a_folder_keeps_its_folders_and_an_export_comes_down(place, visit, tmp_p
         page.get_by_role("button", name="Download", exact=True).click()
     assert download.value.suggested_filename == "default.openbook"
     assert download.value.path().read_bytes().startswith(b"SQLite format 3")
+
+
+def test_what_streamlit_itself_says_is_in_the_language_of_the_page(visit, tmp_path):
+    folder = tmp_path / "Upload"
+    folder.mkdir()
+    (folder / "program.exe").write_bytes(b"x")
+    page = visit(locale="zh-CN")
+    page.get_by_role("button", name="上传文件夹").wait_for()
+    assert page.get_by_text("每个文件不超过 200MB").count() == 2
+    page.locator("input[type=file]").last.set_input_files(folder)
+    page.get_by_text("类型的文件。").wait_for()  # the browser's name for the kind before it
+    page.get_by_role("button", name="移除 Upload/program.exe").wait_for()
+    page.get_by_role("button", name="新建文档库").click()
+    page.get_by_role("textbox").filter(visible=True).first.fill("Upload")
+    page.get_by_text("按回车键提交").wait_for()
+    said = page.evaluate(WORDS)
+    assert [line for line in said if "pload" in line] == ["Upload/program.exe"]  # the folder's own name stays
+    page.get_by_text("English", exact=True).click()
+    page.get_by_text("files are not allowed.").wait_for()
+    assert [line for line in page.evaluate(WORDS) if not line.isascii()] == ["中文"]

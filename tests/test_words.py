@@ -6,9 +6,12 @@ import string
 from pathlib import Path
 
 import pytest
+import streamlit
 
+from ui.widget_words import PREFIX
 from ui.words import LANGUAGES, closest, in_words, texts, words
 
+_VALUE = re.compile(r"\\{\w+\\}")  # {n}, as it stands in a pattern
 SOURCES = "\n".join(p.read_text(encoding="utf-8") for p in (Path(__file__).parents[1] / "ui").rglob("*.py"))
 
 
@@ -27,7 +30,7 @@ def test_both_languages_say_it_with_the_same_values(key):
 def test_each_text_is_used_and_each_used_one_is_there():
     asked_for = set(re.findall(r'\bt\(\s*"([a-z0-9-]+)"', SOURCES))
     assert asked_for <= set(texts())
-    assert {key for key in texts() if not key.startswith("error-")} <= asked_for | set(
+    assert {key for key in texts() if not key.startswith(("error-", PREFIX))} <= asked_for | set(
         re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', SOURCES)
     )
 
@@ -65,3 +68,22 @@ def test_an_error_is_said_in_the_pages_words_with_its_values():
     assert in_words(sentence, words("en")) == sentence
     assert in_words(sentence, words("zh")) == "/x/y 中没有文档库 'a (b)'；可用 rag ingest PATH 建立。"
     assert in_words("Something else {happened}.", words("zh")) == "Something else {happened}."
+
+
+def test_the_words_of_streamlit_are_those_that_its_scripts_hold():
+    scripts = (Path(streamlit.__file__).parent / "static" / "static" / "js").glob("*.js")
+    held = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
+    composed = {  # from these parts
+        "Press Enter to apply": ("`Press Enter to ${", "`apply`"),
+        "Press Enter to submit form": ("`Press Enter to ${", "`submit form`"),
+        "Press {key}+Enter to apply": ("`Press ${", "}+Enter to ${"),
+        "Press {key}+Enter to submit form": ("`Press ${", "}+Enter to ${"),
+        "File must be {size} or smaller.": ("`File must be ${", "} or smaller.`"),
+        "Help for {label}": ("`Help for ${",),
+        "Chat message from user": ("`Chat message from ${",),
+        "Chat message from assistant": ("`Chat message from ${",),
+    }
+    own = [text["en"] for key, text in texts().items() if key.startswith(PREFIX)]
+    assert set(composed) <= set(own)
+    parts = [part for text in own for part in composed.get(text, [f"`{text}`".replace("{", "${")])]
+    assert [part for part in parts if not re.search(_VALUE.sub(r"\\{[^`]+\\}", re.escape(part)), held)] == []

@@ -19,6 +19,7 @@ from ui.words import Words
 _HEADING = re.compile(r"^(#{1,6} )(.+)$", re.MULTILINE)
 STYLE = """
 .stMainBlockContainer { padding-top: 3.5rem; }
+.st-key-widget-words { display: none; }
 .ob-answer { font-size: 1.15rem; line-height: 1.7; overflow-wrap: anywhere; white-space: pre-wrap; }
 .ob-guess { opacity: .75; font-style: italic; }
 .ob-cite { font-size: .75em; font-weight: 600; margin-left: .25em; padding: 0 .35em; border-radius: .6em;

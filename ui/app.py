@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import page
+from ui import page, widget_words
 
 t = page.words_here()
 st.set_page_config(page_title=t("app-title"), page_icon="📖", layout="wide")
@@ -13,6 +13,7 @@ chosen = st.navigation(
     ]
 )
 st.html(page.STYLE)
+widget_words.say(page.language())
 chosen.run()
 with st.sidebar:
     page.choose_language()

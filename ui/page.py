@@ -13,9 +13,14 @@ STYLE = f"<style>{answer_html.STYLE}</style>"
 LANGUAGE = "language"
 
 
+def language() -> str:
+    """The language that the person chose, or that the browser asks for."""
+    return str(st.session_state.get(LANGUAGE) or closest(st.context.locale))
+
+
 def words_here() -> Words:
-    """The words in the language that the person chose, or that the browser asks for."""
-    return words(st.session_state.get(LANGUAGE) or closest(st.context.locale))
+    """The words in that language."""
+    return words(language())
 
 
 def choose_language() -> None:
