@@ -25,6 +25,7 @@ from rag.evaluation.reliability import (
 from ui.price import page
 
 N = 20_000
+RISKS = (0.2, 0.4)
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def rows_of(chance, n=400):
 
 def test_a_fit_finds_what_counts_and_beats_its_baselines(chance):
     rows = rows_of(chance)
-    record = calibrate(rows, {"language_model": "w"}, {"name": "made"}, resamples=20)
+    record = calibrate(rows, {"language_model": "w"}, {"name": "made"}, RISKS, resamples=20)
     assert max(record["model"]["features"], key=lambda n: abs(record["model"]["features"][n]["coefficient"])) == "lift"
     assert set(record["model"]["features"]) == set(FEATURES) - {"lexical"}, "what no answer has gets no weight"
     table = record["figures"]["cross_validated"]
@@ -176,7 +177,7 @@ def test_a_fit_finds_what_counts_and_beats_its_baselines(chance):
 
 def test_what_was_stored_gives_the_confidences_that_were_fitted(chance):
     rows = rows_of(chance)
-    record = json.loads(json.dumps(calibrate(rows, {}, {"name": "made"}, resamples=2), allow_nan=False))
+    record = json.loads(json.dumps(calibrate(rows, {}, {"name": "made"}, RISKS, resamples=2), allow_nan=False))
     given = scored(rows)
     again = probabilities(logistic_of(record["model"]), given)
     known = [name for name in FEATURES if name != "lexical"]
@@ -207,7 +208,7 @@ def test_right_answers_of_one_topic_only_are_a_sentence(chance):
     for row in rows:
         row["right"] = row["topic"] == "t2"
     with pytest.raises(InputError, match="all of one topic"):
-        calibrate(rows, {}, {"name": "made"}, resamples=2)
+        calibrate(rows, {}, {"name": "made"}, RISKS, resamples=2)
 
 
 @settings(max_examples=20)
@@ -216,4 +217,4 @@ def test_too_few_of_either_are_refused(right):
     rows = scored(rows_of(np.random.default_rng(1), 40))
     rows = [row | {"right": n < right} for n, row in enumerate(rows)]
     with pytest.raises(InputError, match="too few"):
-        calibrate(rows, {}, {"name": "made"})
+        calibrate(rows, {}, {"name": "made"}, RISKS)

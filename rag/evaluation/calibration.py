@@ -35,7 +35,7 @@ def calibrate(
     rows: Sequence[Row],
     made_for: Mapping[str, str],
     data: Mapping[str, object],
-    risks: tuple[float, float] = (0.2, 0.38),
+    risks: tuple[float, float],
     resamples: int = RESAMPLES,
 ) -> Row:
     """Fit on rows of `labelling.label_all`; what is stored, and what is shown. Raises `InputError` for too few.
