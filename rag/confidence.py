@@ -101,9 +101,10 @@ def read_calibration(file: Path) -> Calibration:
         if not 0 <= low <= high <= 1:
             raise ValueError("its thresholds are out of order")
         made_for = {str(name): str(value) for name, value in record["made_for"].items()}
-        measured_on = f"{record['answers']} answers to {record['data']['name']}"
-        if share := record["data"].get("answered"):
-            measured_on += f", {100 * share:.0f} in 100 of the questions answerable"
+        n, name, share = record["answers"], record["data"]["name"], record["data"].get("answered")
+        measured_on = f"{n} answers to {name}"
+        if share:
+            measured_on = f"{n} answers to {name}, {100 * share:.0f} in 100 of the questions answerable"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SettingsError(
             f"The confidence file {file} cannot be used ({error}); make it with `rag eval calibrate`, "

@@ -191,6 +191,23 @@ def test_a_thumb_is_kept_taken_back_and_safe_from_another_tab(app, own_home):
     assert store.feedback_of(own_home, [turn.id]) == {turn.id: store.Feedback(note="so it is")}
 
 
+def test_what_another_tab_corrected_is_not_taken_back_by_a_note(app, own_home):
+    ask(app.run(), TEA)
+    (turn,) = turns(own_home)
+    other = AppTest.from_file(APP, default_timeout=120)
+    other.query_params["conversation"] = str(turn.conversation)
+    other.run()
+    labelled(app.text_area, t("ask-corrected")).set_value("The Caulker's Rest")
+    labelled(app.button, t("ask-keep")).click().run()
+    labelled(other.text_area, t("ask-note")).set_value("so it is")
+    labelled(other.button, t("ask-keep")).click().run()
+    both = store.Feedback(corrected="The Caulker's Rest", note="so it is")
+    assert store.feedback_of(own_home, [turn.id]) == {turn.id: both}
+    labelled(other.text_area, t("ask-note")).set_value("")
+    labelled(other.button, t("ask-keep")).click().run()
+    assert store.feedback_of(own_home, [turn.id]) == {turn.id: store.Feedback(corrected="The Caulker's Rest")}
+
+
 def test_a_reopened_conversation_goes_on_in_its_own_collection(app, own_home, home, monkeypatch):
     ask(app.run(), TEA)
     (turn,) = turns(own_home)

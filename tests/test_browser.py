@@ -158,8 +158,18 @@ def test_by_keyboard_alone(browser, server):
     _tab_to(page, "e => e.matches('input[type=checkbox]') && e.closest('[class*=st-key-behind]')")
     page.keyboard.press("Space")
     page.locator("[data-n='0']").wait_for(timeout=LONG)
-    _tab_to(page, "e => e.shadowRoot && e.shadowRoot.activeElement && e.shadowRoot.activeElement.matches('[data-n]')")
+    within = "e => e.shadowRoot && e.shadowRoot.activeElement && e.shadowRoot.activeElement.matches('{}')"
+    _tab_to(page, within.format("[data-n]"))
     assert page.locator(".ob-card").is_visible()
+    page.keyboard.press("Enter")  # pins it
+    _tab_to(page, within.format(".ob-card button.ob-row"))
+    page.keyboard.press("Enter")
+    page.locator("[data-key^='branch']").nth(1).wait_for(timeout=LONG)
+    _tab_to(page, "e => e.closest('[class*=st-key-open-]')")
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for(timeout=LONG)
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="hidden")
     assert wrong == []
     page.close()
 
@@ -207,6 +217,52 @@ def test_a_control_that_is_moved_meanwhile_does_not_end_the_answer(browser, home
         assert page.locator("[data-testid=stChatMessage]", has_text=TEA).count() == 1
         assert wrong == []
         page.close()
+
+
+def test_sources_stand_there_while_it_writes_and_what_is_computed_waits_its_turn(browser, home, tmp_path):
+    with endless(home, tmp_path, tokens=60) as url:
+        page, wrong = watched(browser, url, viewport={"width": 1280, "height": 1100})
+        page.goto(url)
+        page.evaluate(SAID)
+        box = page.get_by_placeholder(re.compile("Ask a question"))
+        box.fill(TEA, timeout=LONG)
+        page.keyboard.press("Enter")
+        page.locator(".ob-token").nth(5).wait_for(timeout=LONG)
+        assert page.locator(".ob-source").count() == 3
+        page.get_by_text(t("ask-how")).wait_for(timeout=LONG)
+        said = page.evaluate("window.said")
+        assert any(line.startswith("Reading 3 passages") for line in said)
+        assert any(line.startswith(t("ask-writing-now")) for line in said)
+
+        page.get_by_text(t("ask-behind")).click()
+        explain = page.get_by_role("button", name=t("ask-explain"))
+        explain.wait_for()
+        box.fill(TEA)
+        page.keyboard.press("Enter")
+        page.locator("button:disabled", has_text=t("ask-explain")).first.wait_for(timeout=LONG)
+        page.get_by_text(t("ask-how")).nth(1).wait_for(timeout=LONG)
+        assert all(answer.finish_reason != "cancelled" for answer in answers(tmp_path))
+
+        explain.click(timeout=LONG)
+        page.get_by_role("button", name=t("ask-stop"), exact=True).click(timeout=LONG)
+        page.get_by_text(t("ask-ended")).wait_for(timeout=LONG)
+        explain.click(timeout=LONG)
+        page.get_by_role("button", name=t("ask-stop"), exact=True).wait_for(timeout=LONG)
+        page.locator(".st-key-ask-passages [tabindex='0']").last.press("ArrowRight")
+        explain.first.wait_for(state="detached", timeout=LONG)
+        turns = [turn for one in store.conversations(tmp_path) for turn in store.turns(tmp_path, one.id)]
+        assert [turn.told.evidence is not None for turn in turns] == [True, False]
+        assert wrong == []
+        page.close()
+
+
+# Whatever small lines the page shows, however shortly.
+SAID = """() => {
+  window.said = [];
+  new MutationObserver(() => {
+    for (const line of document.querySelectorAll("[data-testid=stCaptionContainer]")) window.said.push(line.innerText);
+  }).observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
 
 
 HOSTILE = """# Boat <script>window.harmed = 1; alert('script')</script>

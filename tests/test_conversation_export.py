@@ -95,7 +95,14 @@ def test_markdown_tells_question_trust_answer_and_sources(language):
     told = told_of("At ten. 十点。", "When?", read, [citing(1, 7)], abstained=UNSURE)
     markdown = as_markdown(Conversation(1, "When?", "papers", 0.0), [turn_of(told)], words(language))
     assert "**At ten\\. [1] 十点。**" in markdown
-    for part in ("# When?", "## When?", "> The tea room opens at ten", "seed 11", "T\\=0\\.7", "[2]"):
+    for part in (
+        "# When?",
+        "## When?",
+        "> The tea room opens at ten",
+        f"{words(language)('token-page-seed')} 11",
+        "T\\=0\\.7",
+        "[2]",
+    ):
         assert part in markdown
     assert escaped(words(language)("trust-declined")) in markdown
     assert escaped(words(language)("trust-unsure")) in markdown

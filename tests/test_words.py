@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import streamlit
+from streamlit.elements.exception import _GENERIC_UNCAUGHT_EXCEPTION_TEXT
 
 from ui.widget_words import PREFIX
 from ui.words import LANGUAGES, closest, in_words, texts, words
 
 _VALUE = re.compile(r"\\{\w+\\}")  # {n}, as it stands in a pattern
-SOURCES = "\n".join(p.read_text(encoding="utf-8") for p in (Path(__file__).parents[1] / "ui").rglob("*.py"))
+UI = Path(__file__).parents[1] / "ui"
+SOURCES = "\n".join(p.read_text(encoding="utf-8") for p in UI.rglob("*.py"))
 
 
 def places(text):
@@ -84,6 +86,12 @@ def test_the_words_of_streamlit_are_those_that_its_scripts_hold():
         "Chat message from assistant": ("`Chat message from ${",),
     }
     own = [text["en"] for key, text in texts().items() if key.startswith(PREFIX)]
+    own.remove(_GENERIC_UNCAUGHT_EXCEPTION_TEXT)  # which Streamlit's Python writes
     assert set(composed) <= set(own)
     parts = [part for text in own for part in composed.get(text, [f"`{text}`".replace("{", "${")])]
     assert [part for part in parts if not re.search(_VALUE.sub(r"\\{[^`]+\\}", re.escape(part)), held)] == []
+
+
+def test_each_of_them_has_a_part_of_the_page():
+    places = re.findall(r"^  (\w+): named\(", (UI / "widget_words.js").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {key.split("-")[1] for key in texts() if key.startswith(PREFIX)} == set(places)

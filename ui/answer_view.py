@@ -1,7 +1,7 @@
 """A turn of a conversation on the page: how far to trust the answer, the answer, its sources, what lies behind it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,28 +21,36 @@ from ui.token_view import export, show
 from ui.token_view.data import view_data
 from ui.trust import trust
 from ui.words import Words
-from ui.worker import Job
+from ui.worker import Job, Ticket
 
 _SOURCES = 520  # pixels
 _UNSAID = ("seed", "alternatives", "begin_suppress_tokens")  # said elsewhere, or the program's own
 
 
-def draw(turn: Turn, said: Feedback, home: Path, t: Words) -> None:
-    """A question with its answer, and its sources beside it."""
+def draw(turn: Turn, said: Feedback, home: Path, t: Words, busy: bool = False) -> None:
+    """A question with its answer, and its sources beside it.
+
+    While another question of this person is answered (`busy`) nothing else is computed: it would end that answer.
+    """
     answer = turn.told.answer
     with st.chat_message("user"):
         st.text(answer.prompt.question)
     with st.chat_message("assistant", avatar=":material/menu_book:"):
-        left, right = st.columns([3, 2], gap="large")
+        left, right = beside()
         with left:
             _answer(turn, t)
-            _behind(turn, home, t)
+            _behind(turn, home, t, busy)
             _how(turn, t)
             _feedback(turn, said, home, t)
         with right:
             if answer.prompt.passages:
                 with st.expander(t("ask-show-sources", n=len(answer.prompt.passages)), expanded=True):
                     _sources(turn, t)
+
+
+def beside() -> Sequence[DeltaGenerator]:
+    """The places of an answer and of its sources."""
+    return st.columns([3, 2], gap="large")
 
 
 def _answer(turn: Turn, t: Words) -> None:
@@ -75,6 +83,17 @@ def _sources(turn: Turn, t: Words) -> None:
             _source(turn, retrieved, t)
 
 
+def coming_sources(passages: Sequence[RetrievedPassage], t: Words) -> None:
+    """The passages of an answer that is being written: nothing is marked in them yet."""
+    with (
+        st.expander(t("ask-show-sources", n=len(passages)), expanded=True),
+        st.container(height=_SOURCES, border=False),
+    ):
+        for retrieved in best_first(passages):
+            with st.container(border=True):
+                st.html(source_html(retrieved, [], "coming", t))
+
+
 def _source(turn: Turn, retrieved: RetrievedPassage, t: Words) -> None:
     passage, name = retrieved.passage, f"{turn.id}-{retrieved.rank}"
     spans = [(start, end) for rank, start, end in supporting(turn.told) if rank == retrieved.rank]
@@ -97,25 +116,27 @@ def _open(turn: Turn, passage: Passage, name: str, t: Words) -> None:
     document()
 
 
-def _behind(turn: Turn, home: Path, t: Words) -> None:
+def _behind(turn: Turn, home: Path, t: Words, busy: bool) -> None:
     """The token view, and what can be done with it."""
     told = turn.told
     if not told.answer.steps or not st.toggle(t("ask-behind"), key=f"behind-{turn.id}"):
         return
     shown = st.session_state.setdefault(f"shown-{turn.id}", 0)
     shown = min(shown, len(told.branches))
-    data = view_data(told.answer, told.evidence, told.branches, shown, t)
+    data = view_data(told.answer, told.evidence, told.branches, shown, t) | {"choose": not busy}
     choice = show(data, key=f"tokens-{turn.id}")
-    status = st.empty()
-    if choice and choice.token_id is not None:
-        _work(asking.branch(home, turn, shown, choice.position, choice.token_id), turn, status, t)
-    elif choice:
+    job = None
+    if choice and choice.token_id is None:
         st.session_state[f"shown-{turn.id}"] = choice.position
         st.rerun()
+    if choice and choice.token_id is not None and not busy:
+        job = asking.branch(home, turn, shown, choice.position, choice.token_id)
+    place = st.container()
     with st.container(horizontal=True):
         explained = told.evidence is not None or not told.answer.prompt.passages
-        if not explained and st.button(t("ask-explain"), key=f"explain-{turn.id}", help=t("ask-explain-help")):
-            _work(asking.explain(home, turn), turn, status, t)
+        explain = t("ask-explain"), f"explain-{turn.id}", t("ask-explain-help")
+        if not explained and st.button(explain[0], key=explain[1], help=explain[2], disabled=busy):
+            job = asking.explain(home, turn)
         st.download_button(
             t("ask-save-tokens"),
             lambda: export.page(told.answer, told.evidence, told.branches, t),
@@ -124,13 +145,23 @@ def _behind(turn: Turn, home: Path, t: Words) -> None:
             key=f"save-{turn.id}",
             on_click="ignore",
         )
+    if not busy:
+        _work(job, turn, place, t)
 
 
-def _work(job: Job, turn: Turn, place: DeltaGenerator, t: Words) -> None:
-    """Follow a job that changes a turn, then draw it anew."""
-    status = page.Status(place, t)
+def _work(job: Job | None, turn: Turn, place: DeltaGenerator, t: Words) -> None:
+    """Follow a job that changes a turn, a new one or that from before the page was drawn anew; then draw the turn."""
+    name = f"work-{turn.id}"
+    with place:
+        status, stop = page.Status(st.empty(), t), st.empty()
     try:
-        for event in page.followed(resources.worker().submit(job), status, t):
+        if job:
+            st.session_state[name] = resources.worker().submit(job)
+        ticket: Ticket | None = st.session_state.get(name)
+        if ticket is None:
+            return
+        stop.button(t("ask-stop"), key=f"stop-{turn.id}", icon=":material/stop_circle:", on_click=ticket.cancel)
+        for event in page.followed(ticket, status, t, page.GRACE):
             if isinstance(event, Progress):
                 what = t("ask-scored-sentences" if event.what == "sentences" else "ask-scored-passages")
                 status.say(t("ask-explaining", done=event.done, total=event.total, what=what))
@@ -139,9 +170,14 @@ def _work(job: Job, turn: Turn, place: DeltaGenerator, t: Words) -> None:
             elif isinstance(event, str):
                 status.say(t(event))
     except RagError as error:
+        st.session_state.pop(name, None)
         status.end()
+        stop.empty()
         notices.problem(str(error))
         return
+    st.session_state.pop(name)
+    if ticket.cancelled.is_set():
+        notices.later(t("ask-ended"))
     st.rerun()
 
 
@@ -171,18 +207,22 @@ def _set(turn: Turn) -> Iterator[tuple[str, object]]:
 
 
 def _feedback(turn: Turn, said: Feedback, home: Path, t: Words) -> None:
-    """Thumbs, a corrected answer and a note. Only what a person touches is written: others may say something too."""
+    """Thumbs, a corrected answer and a note. Only what a person changes is written: others may say something too."""
     thumb = f"thumb-{turn.id}"
     st.session_state[thumb] = None if said.good is None else int(said.good)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(t("ask-good"), width="content")
         st.feedback("thumbs", key=thumb, on_change=_keep_thumb, args=(home, turn.id, thumb))
         with st.popover(t("ask-correct"), type="tertiary"), st.form(f"correct-{turn.id}", border=False):
-            corrected = st.text_area(t("ask-corrected"), said.corrected, key=f"corrected-{turn.id}")
-            note = st.text_area(t("ask-note"), said.note, key=f"note-{turn.id}")
+            before = st.session_state.setdefault(f"said-{turn.id}", said)  # what the form holds, whatever others write
+            written = {
+                "corrected": st.text_area(t("ask-corrected"), before.corrected, key=f"corrected-{turn.id}").strip(),
+                "note": st.text_area(t("ask-note"), before.note, key=f"note-{turn.id}").strip(),
+            }
             kept = st.form_submit_button(t("ask-keep"))
     if kept:
-        _say(home, turn.id, corrected=corrected.strip(), note=note.strip())
+        _say(home, turn.id, **{name: text for name, text in written.items() if text != getattr(before, name)})
+        st.session_state[f"said-{turn.id}"] = replace(before, **written)
         st.toast(t("ask-kept"))
 
 

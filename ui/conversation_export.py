@@ -29,7 +29,7 @@ def as_markdown(conversation: Conversation, turns: Sequence[Turn], t: Words) -> 
 
 def _turn(turn: Turn, t: Words) -> Iterator[str]:
     answer, told = turn.told.answer, turn.told
-    found = trust(answer, t)
+    found = trust(answer, t, told.evidence)
     yield f"## {escaped(answer.prompt.question)}"
     yield ""
     said = (" · ".join(found.line), found.declined, found.reason)
@@ -44,9 +44,9 @@ def _turn(turn: Turn, t: Words) -> Iterator[str]:
         yield ""
         yield from (f"> {escaped(line)}  " for line in passage.text[: retrieved.read].splitlines())
         yield ""
-    facts = (
-        f"{answer.language_model}, {answer.prompt.template}, T={answer.params.temperature:g}, seed {answer.params.seed}"
-    )
+    params = answer.params
+    seed = f"{t('token-page-seed')} {params.seed}"
+    facts = f"{answer.language_model}, {answer.prompt.template}, T={params.temperature:g}, {seed}"
     yield f"{escaped(facts)}, {_when(turn.created)}"
     yield ""
 

@@ -87,8 +87,9 @@ def start(settings: Settings, kind: Kind, arguments: Mapping[str, Any] = _NOTHIN
 
 def again(settings: Settings, job: Job) -> int:
     """Start an ended job anew; its id is another one."""
+    number = start(replace(settings, collection=job.collection), job.kind, job.arguments)
     forget(settings.home, job.id)
-    return start(replace(settings, collection=job.collection), job.kind, job.arguments)
+    return number
 
 
 def _spawn(settings: Settings, number: int) -> int:
@@ -168,12 +169,14 @@ def _is_held(home: Path, number: int) -> bool:
 
 
 def _last_words(home: Path, number: int) -> str | None:
-    """The last line that a process wrote before it ended."""
+    """Where to read more, if a process wrote anything before it ended."""
+    log = _log(home, number)
     try:
-        lines = _log(home, number).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if not log.stat().st_size:
+            return None
     except FileNotFoundError:
         return None
-    return lines[-1][:300] if lines else None
+    return f"Its process ended unexpectedly; {log} says more. Run it again to go on."
 
 
 def _job(row: tuple[Any, ...]) -> Job:

@@ -10,7 +10,7 @@ from ui import page
 from ui.terminal import printable
 from ui.words import in_words
 
-_PROBLEM = "problem"  # in the session's state
+_PROBLEM, _NOTE = "problem", "note"  # in the session's state
 _BOX = "padding: .75rem 1rem; border-radius: .5rem; overflow-wrap: anywhere; white-space: pre-line; "
 _RED = "background: rgba(224, 60, 60, .12); border-left: 4px solid rgb(214, 60, 60)"
 _BLUE = "background: rgba(70, 130, 220, .12); border-left: 4px solid rgb(70, 130, 220)"
@@ -36,10 +36,17 @@ def guarded(work: Callable[[], None]) -> None:
         st.session_state[_PROBLEM] = sentence(error)
 
 
+def later(sentence: str) -> None:
+    """Have `tell` say it when the page is drawn next."""
+    st.session_state[_NOTE] = sentence
+
+
 def tell() -> None:
-    """Say once what went wrong in a callback."""
+    """Say once what went wrong in a callback, and what was to be said later."""
     if said := st.session_state.pop(_PROBLEM, None):
         problem(said)
+    if said := st.session_state.pop(_NOTE, None):
+        note(said)
 
 
 def sentence(error: RagError | OSError) -> str:

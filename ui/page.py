@@ -11,6 +11,7 @@ from ui.worker import Ticket, Waiting
 
 STYLE = f"<style>{answer_html.STYLE}</style>"
 LANGUAGE = "language"
+GRACE = 5.0  # seconds that drawing a page anew may take; after that, whose job is followed there has left
 
 
 def language() -> str:

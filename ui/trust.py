@@ -11,7 +11,7 @@ from rag.judging import UNSURE
 from rag.schema import Answer, Contrast, Prompt
 from ui.evidence import reason
 from ui.told import UNREADABLE
-from ui.words import Words
+from ui.words import Words, in_words
 
 _ABSTAINED = {
     NOTHING_FOUND: "trust-nothing-found",
@@ -69,7 +69,7 @@ def _parts(answer: Answer, t: Words) -> Iterator[tuple[str, str]]:
         percent = min(max(round(100 * answer.confidence), 1), 99)  # nothing that was fitted is certain
         said = "trust-would-have" if answer.advice is None else "trust-confidence"
         meaning = "trust-would-have-meaning" if answer.advice is None else "trust-confidence-meaning"
-        yield t(said, percent=percent), t(meaning, percent=percent, data=answer.calibrated_on)
+        yield t(said, percent=percent), t(meaning, percent=percent, data=in_words(answer.calibrated_on, t))
     elif answer.steps and answer.calibrated_on is None:
         yield t("trust-uncalibrated"), t("trust-uncalibrated-meaning")
     if answer.advice == "warn":

@@ -1,7 +1,7 @@
 """Streamlit's own words, which it has in English only, in the language of the page: an upload's, a table's, a hint's.
 
-A component that draws nothing: it looks at what Streamlit writes and says it in the words of `words.toml`. A test holds
-each of their English forms to what Streamlit's scripts hold.
+A component that draws nothing: it looks at what Streamlit writes and says it in the words of `words.toml`, whose keys
+name the part of the page (`streamlit-upload-...`). A test holds their English to what Streamlit's scripts hold.
 """
 
 from functools import cache
@@ -17,10 +17,8 @@ PREFIX = "streamlit-"
 
 def say(language: str) -> None:
     """Say them in this language from now on, on the whole page."""
-    own = [text for key, text in texts().items() if key.startswith(PREFIX)]
-    own.sort(key=lambda text: -len(text["en"]))  # what says more first: it begins like what says less
-    data = [{"forms": list(text.values()), "wanted": text[language]} for text in own]
-    _component()(data={"words": data}, key="widget-words", height=1)
+    own = [(key.split("-")[1], text["en"], text[language]) for key, text in texts().items() if key.startswith(PREFIX)]
+    _component()(data={"language": language, "words": own}, key="widget-words")
 
 
 @cache

@@ -19,7 +19,6 @@ from ui.words import Words
 
 _OFTEN = 0.1  # seconds between two pictures of what is written
 _ASKED = "asked"  # what is being answered, in the session's state
-_GRACE = 5.0  # seconds that drawing the page anew may take; after that its question counts as left
 
 
 def main() -> None:
@@ -50,8 +49,9 @@ def _converse(settings: Settings, names: list[str], t: Words) -> None:
     notices.tell()
     _head(home, current, turns, t)
     said = store.feedback_of(home, [turn.id for turn in turns])
+    busy = bool(asked or st.session_state.get("question"))
     for turn in turns:
-        answer_view.draw(turn, said.get(turn.id, Feedback()), home, t)
+        answer_view.draw(turn, said.get(turn.id, Feedback()), home, t, busy)
     coming = st.container()
     with st.container():  # within the page: at its bottom, Streamlit would scroll past the answer to its sources' end
         placeholder = t("ask-placeholder", collection=wanted.collection)
@@ -125,11 +125,13 @@ def _follow(home: Path, asked: Asked, t: Words) -> None:
     with st.chat_message("user"):
         st.text(asked.question)
     with st.chat_message("assistant", avatar=":material/menu_book:"):
-        status, written, stop = page.Status(st.empty(), t), st.empty(), st.empty()
+        left, right = answer_view.beside()
+        with left:
+            status, written, stop = page.Status(st.empty(), t), st.empty(), st.empty()
         stop.button(t("ask-stop"), key="stop", icon=":material/stop_circle:", on_click=asked.ticket.cancel)
     problem = None
     try:
-        _write(asked, page.followed(asked.ticket, status, t, _GRACE), status, written, t)
+        _write(asked, page.followed(asked.ticket, status, t, page.GRACE), status, written, right.empty(), t)
     except RagError as error:
         problem = str(error)
     st.session_state.pop(_ASKED, None)
@@ -141,8 +143,15 @@ def _follow(home: Path, asked: Asked, t: Words) -> None:
     notices.problem(problem)
 
 
-def _write(asked: Asked, events: Iterator[object], status: page.Status, written: DeltaGenerator, t: Words) -> None:
-    """Draw what is done and written, ten times a second at most."""
+def _write(
+    asked: Asked,
+    events: Iterator[object],
+    status: page.Status,
+    written: DeltaGenerator,
+    sources: DeltaGenerator,
+    t: Words,
+) -> None:
+    """Draw what is read, done and written, ten times a second at most."""
     steps: list[TokenStep] = []
     drawn, seen = 0.0, tuple(asked.told)
     for n, event in enumerate(chain(seen, events)):
@@ -150,6 +159,9 @@ def _write(asked: Asked, events: Iterator[object], status: page.Status, written:
             asked.told.append(event)
         if isinstance(event, Prompt):
             status.say(t("ask-reading", n=len(event.passages), tokens=len(event.token_ids)))
+            if event.passages:
+                with sources.container():
+                    answer_view.coming_sources(event.passages, t)
         elif isinstance(event, TokenStep):
             steps.append(event)
             if len(steps) == 1:

@@ -17,7 +17,7 @@ from ui.answer_html import place
 from ui.token_view.assets import script, style
 from ui.token_view.data import view_data
 from ui.trust import trust
-from ui.words import Words
+from ui.words import Words, in_words
 
 _NOT_FOR_HTML = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 # Each way on is drawn from its own data; another token cannot be chosen, for nobody is here to write on.
@@ -109,7 +109,7 @@ def _made(answer: Answer, t: Words) -> str:
     confidence = t("token-page-uncalibrated")
     if answer.confidence is not None and answer.calibrated_on:
         value = f"{answer.confidence:.2f}"
-        confidence = t("token-page-calibrated", value=value, data=answer.calibrated_on)
+        confidence = t("token-page-calibrated", value=value, data=in_words(answer.calibrated_on, t))
     rows = {
         t("token-page-model"): answer.language_model,
         t("token-page-template"): answer.prompt.template,
