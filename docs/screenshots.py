@@ -1,6 +1,7 @@
 """Pictures of the app for README and docs, from the example documents: `python docs/screenshots.py [FOLDER]`.
 
-Needs the installed program with its development packages, and Chromium.
+Needs the installed program with its development packages, Chromium, and a font for Chinese (the language switch names
+中文).
 """
 
 import shutil

@@ -1,5 +1,6 @@
 """The page Ask in a real browser: from a question to what is behind a token, whatever a document says."""
 
+import json
 import re
 from contextlib import contextmanager
 
@@ -62,6 +63,27 @@ def test_ask_follow_a_citation_and_look_behind_a_token(browser, server, width):
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert wrong == []
+    page.close()
+
+
+def test_a_conversation_and_its_tokens_come_down_as_files(browser, server):
+    page, wrong = watched(browser, server, viewport={"width": 1280, "height": 900})
+    page.goto(server)
+    ask(page, TEA)
+    page.get_by_text(t("ask-behind")).click()
+    files = {}
+    for name in ("ask-save-tokens", "talk-more", "talk-markdown", "talk-json"):
+        button = page.get_by_role("button", name=t(name)).first
+        if name == "talk-more":
+            button.click(timeout=LONG)
+            continue
+        with page.expect_download(timeout=LONG) as download:
+            button.click(timeout=LONG)
+        files[name] = download.value.path().read_text(encoding="utf-8")
+    assert files["ask-save-tokens"].startswith("<!doctype html>")
+    assert f"## {TEA}" in files["talk-markdown"].replace("\\", "")
+    assert json.loads(files["talk-json"])["turns"]
     assert wrong == []
     page.close()
 

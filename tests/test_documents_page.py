@@ -166,6 +166,9 @@ def test_collections_are_made_chosen_exported_and_deleted(page, here):
     assert page.download_button[0].label == "Download"
     button(page, "Dismiss").click().run()
     assert jobs.jobs(here, "boats") == []
+    button(page, "Embed again").click().run()
+    settled(page, here, "boats")
+    assert [(job.kind, job.state) for job in jobs.jobs(here, "boats")] == [("reembed", "done")]
     assert button(page, "Delete collection").disabled
     page.checkbox[0].check().run()
     button(page, "Delete collection").click().run()
