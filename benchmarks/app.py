@@ -1,4 +1,4 @@
-"""How soon the app is there: first paint, a question to its answer, and a rerun that only moves a slider.
+"""How soon the app is there: first paint, a question to its answer, a rerun that only moves a slider, and scrolling.
 
     python -m benchmarks.app [--rounds N]
 
@@ -56,6 +56,34 @@ def measure(browser, url: str) -> Iterator[tuple[str, float]]:
     page.close()
 
 
+# A page of the screen in each of 30 steps, up and down; how long each picture took.
+SCROLL = """async () => {
+    const box = document.querySelector("[data-testid=stMain]"), frames = [];
+    for (let n = 0; n < 60; n++) {
+        const begun = performance.now();
+        box.scrollTop = (n < 30 ? n : 60 - n) * 40;
+        await new Promise(requestAnimationFrame);
+        frames.push((performance.now() - begun) / 1000);
+    }
+    return frames;
+}"""
+
+
+def scroll(browser, url: str) -> list[float]:
+    """Seconds a picture takes while an answer of more than 400 tokens is scrolled in the token view."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(url)
+    box = page.get_by_placeholder(re.compile("Ask a question"))
+    box.fill(QUESTIONS[0], timeout=WAIT)
+    box.press("Enter")
+    page.get_by_text(t("ask-behind")).click(timeout=WAIT)
+    page.locator("[data-n='400']").wait_for(timeout=WAIT)
+    page.wait_for_timeout(2000)
+    frames: list[float] = page.evaluate(SCROLL)
+    page.close()
+    return frames
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
@@ -72,8 +100,12 @@ def main() -> None:
             for _ in range(rounds):
                 for what, seconds in measure(browser, url):
                     found.setdefault(what, []).append(seconds)
+        lengths = ("--max-new-tokens", "420", "--min-new-tokens", "410")
+        with serving(home, "--collection", "examples", *lengths) as url, chromium() as browser:
+            frames = scroll(browser, url)
+    found["a picture while 410 tokens scroll"] = frames
     for what, seconds in found.items():
-        print(f"| {what} | {statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f}) |")
+        print(f"| {what} | {statistics.median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f}) |")
 
 
 if __name__ == "__main__":
