@@ -58,7 +58,8 @@ def take(folder: Path) -> None:
                 ask(page, url)
                 page.screenshot(path=folder / f"ask-{scheme}.png")
                 tokens(page)
-                page.locator("[data-n='0']").scroll_into_view_if_needed()
+                page.locator("[data-testid=stMain]").evaluate("e => (e.scrollTop = 190)")  # from the answer on
+                page.wait_for_timeout(500)
                 page.screenshot(path=folder / f"tokens-{scheme}.png")
                 page.goto(f"{url}/documents")
                 page.get_by_text(t("documents-tab-list")).wait_for(timeout=WAIT)

@@ -12,6 +12,7 @@ from ui.cli import main
 from ui.words import words
 
 pytestmark = NEEDS_CHROMIUM
+LIBRARY = "Who looks after the tool library?"
 TEA = "What is the name of the tea room?"
 t = words("en")
 
@@ -252,6 +253,7 @@ def test_sources_stand_there_while_it_writes_and_what_is_computed_waits_its_turn
         page.locator(".ob-token").nth(5).wait_for(timeout=LONG)
         assert page.locator(".ob-source").count() == 3
         page.get_by_text(t("ask-how")).wait_for(timeout=LONG)
+        assert in_sight(page, TEA)
         said = page.evaluate("window.said")
         assert any(line.startswith("Reading 3 passages") for line in said)
         assert any(line.startswith(t("ask-writing-now")) for line in said)
@@ -259,10 +261,13 @@ def test_sources_stand_there_while_it_writes_and_what_is_computed_waits_its_turn
         page.get_by_text(t("ask-behind")).click()
         explain = page.get_by_role("button", name=t("ask-explain"))
         explain.wait_for()
-        box.fill(TEA)
+        box.fill(LIBRARY)
         page.keyboard.press("Enter")
         page.locator("button:disabled", has_text=t("ask-explain")).first.wait_for(timeout=LONG)
         page.get_by_text(t("ask-how")).nth(1).wait_for(timeout=LONG)
+        page.wait_for_timeout(1000)
+        assert in_sight(page, LIBRARY)
+        assert in_sight(page, None)
         assert all(answer.finish_reason != "cancelled" for answer in answers(tmp_path))
 
         explain.click(timeout=LONG)
@@ -276,6 +281,15 @@ def test_sources_stand_there_while_it_writes_and_what_is_computed_waits_its_turn
         assert [turn.told.evidence is not None for turn in turns] == [True, False]
         assert wrong == []
         page.close()
+
+
+def in_sight(page, question):
+    """Whether a question, or the box for the next one, is in the window, so that nobody has to look for it."""
+    found = (
+        page.locator("[data-testid=stChatMessage]", has_text=question) if question else page.locator("textarea").last
+    )
+    place = found.first.bounding_box()
+    return 0 <= place["y"] < page.viewport_size["height"] - place["height"]
 
 
 # Whatever small lines the page shows, however shortly.

@@ -20,6 +20,10 @@ _HEADING = re.compile(r"^(#{1,6} )(.+)$", re.MULTILINE)
 STYLE = """
 .stMainBlockContainer { padding-top: 3.5rem; }
 .st-key-widget-words { display: none; }
+.st-key-ask-coming:has(.stChatMessage) { min-height: 80vh; } /* room to scroll the question to the top */
+.stApp :has(.st-key-ask-box) { background-color: inherit; }
+.stChatMessage :is(a, button, input, textarea, summary, [tabindex]) { scroll-margin-bottom: 6rem; } /* not behind it */
+:has(> .st-key-ask-box) { position: sticky; bottom: 0; padding-bottom: 1rem; z-index: 90; } /* or focus scrolls to it */
 .ob-answer { font-size: 1.15rem; line-height: 1.7; overflow-wrap: anywhere; white-space: pre-wrap; }
 .ob-guess { opacity: .75; font-style: italic; }
 .ob-cite { font-size: .75em; font-weight: 600; margin-left: .25em; padding: 0 .35em; border-radius: .6em;

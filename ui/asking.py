@@ -4,6 +4,7 @@ So an answer is kept even where the person who asked has left the page, or stopp
 """
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -55,6 +56,7 @@ class Asked:
     before: int  # how many turns came before it
     ticket: Ticket
     told: list[object] = field(default_factory=list)  # what was seen of it so far
+    since: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)

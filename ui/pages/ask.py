@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from rag.errors import RagError
 from rag.schema import Prompt, TokenStep
 from rag.settings import Settings
-from ui import answer_view, ask_settings, asking, conversation_list, notices, page, resources, store
+from ui import answer_view, ask_settings, asking, conversation_list, in_sight, notices, page, resources, store
 from ui.asking import Asked, Wanted
 from ui.store import Conversation, Feedback, Turn
 from ui.token_view import tokens_html
@@ -52,8 +52,9 @@ def _converse(settings: Settings, names: list[str], t: Words) -> None:
     busy = bool(asked or st.session_state.get("question"))
     for turn in turns:
         answer_view.draw(turn, said.get(turn.id, Feedback()), home, t, busy)
-    coming = st.container()
-    with st.container():  # within the page: at its bottom, Streamlit would scroll past the answer to its sources' end
+    coming = st.container(key="ask-coming")
+    # Within the page: at its bottom, Streamlit would scroll past the answer to its sources' end.
+    with st.container(key="ask-box"):
         placeholder = t("ask-placeholder", collection=wanted.collection)
         question = st.chat_input(placeholder, key="question", submit_mode="disable")
     with coming:
@@ -122,6 +123,8 @@ def _forget_empty(home: Path, conversation: int) -> None:
 
 def _follow(home: Path, asked: Asked, t: Words) -> None:
     """Draw the answer as it is written; the job stores it, so the page is drawn anew from there."""
+    if asked.before:  # the first one is in sight, and its heading is gone when it is answered
+        in_sight.here(asked.since)
     with st.chat_message("user"):
         st.text(asked.question)
     with st.chat_message("assistant", avatar=":material/menu_book:"):
