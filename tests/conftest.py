@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import signal
 from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -33,6 +34,9 @@ from rag.language_model import LanguageModel, convert_gguf
 from rag.models import bundled_file, resolve_language_model
 from rag.schema import Document, Span
 from rag.settings import default_home
+
+# What a shell starts in the background is deaf to Ctrl-C, and so would be all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no error; CI tries the same examples every time, people's own runs look for new ones.
 settings.register_profile("openbook", deadline=None, derandomize="CI" in os.environ)
