@@ -104,6 +104,14 @@ def patient(page):
     return page
 
 
+def eventually(holds):
+    """Whether something comes to hold: what the page no longer says stands there until all of it is drawn anew."""
+    deadline = time.monotonic() + LONG / 1000
+    while not (held := holds()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return held
+
+
 def watched(browser, url, **options):
     """A page, and a list of what it must not do: ask elsewhere, open a dialog, be refused by its own policy."""
     page = patient(browser.new_page(**options))

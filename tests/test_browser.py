@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.browsing import LONG, NEEDS_CHROMIUM, chromium, patient, serving, watched
+from tests.browsing import LONG, NEEDS_CHROMIUM, chromium, eventually, patient, serving, watched
 from ui import store
 from ui.cli import main
 from ui.words import words
@@ -218,7 +218,7 @@ def test_stop_keeps_what_was_written(browser, home, tmp_path):
         (answer,) = answers(tmp_path)
         assert answer.finish_reason == "cancelled"
         assert 5 < len(answer.steps) < 500
-        assert page.get_by_role("button", name=t("ask-stop"), exact=True).count() == 0
+        assert eventually(lambda: page.get_by_role("button", name=t("ask-stop"), exact=True).count() == 0)
         page.close()
 
 
@@ -237,7 +237,7 @@ def test_a_control_that_is_moved_meanwhile_does_not_end_the_answer(browser, home
         (answer,) = answers(tmp_path)
         assert answer.finish_reason != "cancelled"
         assert len(answer.steps) >= 90
-        assert page.locator("[data-testid=stChatMessage]", has_text=TEA).count() == 1
+        assert eventually(lambda: page.locator("[data-testid=stChatMessage]", has_text=TEA).count() == 1)
         assert wrong == []
         page.close()
 
@@ -253,21 +253,19 @@ def test_sources_stand_there_while_it_writes_and_what_is_computed_waits_its_turn
         page.locator(".ob-token").nth(5).wait_for(timeout=LONG)
         assert page.locator(".ob-source").count() == 3
         page.get_by_text(t("ask-how")).wait_for(timeout=LONG)
-        assert in_sight(page, TEA)
+        assert eventually(lambda: in_sight(page, TEA))
         said = page.evaluate("window.said")
         assert any(line.startswith("Reading 3 passages") for line in said)
         assert any(line.startswith(t("ask-writing-now")) for line in said)
 
         page.get_by_text(t("ask-behind")).click()
-        explain = page.get_by_role("button", name=t("ask-explain"))
+        explain = page.get_by_role("button", name=t("ask-explain")).first  # its twin measures the hint
         explain.wait_for()
         box.fill(LIBRARY)
         page.keyboard.press("Enter")
         page.locator("button:disabled", has_text=t("ask-explain")).first.wait_for(timeout=LONG)
         page.get_by_text(t("ask-how")).nth(1).wait_for(timeout=LONG)
-        page.wait_for_timeout(1000)
-        assert in_sight(page, LIBRARY)
-        assert in_sight(page, None)
+        assert eventually(lambda: in_sight(page, LIBRARY) and in_sight(page, None))
         assert all(answer.finish_reason != "cancelled" for answer in answers(tmp_path))
 
         explain.click(timeout=LONG)
@@ -276,7 +274,7 @@ def test_sources_stand_there_while_it_writes_and_what_is_computed_waits_its_turn
         explain.click(timeout=LONG)
         page.get_by_role("button", name=t("ask-stop"), exact=True).wait_for(timeout=LONG)
         page.locator(".st-key-ask-passages [tabindex='0']").last.press("ArrowRight")
-        explain.first.wait_for(state="detached", timeout=LONG)
+        explain.wait_for(state="detached", timeout=LONG)
         turns = [turn for one in store.conversations(tmp_path) for turn in store.turns(tmp_path, one.id)]
         assert [turn.told.evidence is not None for turn in turns] == [True, False]
         assert wrong == []
@@ -289,7 +287,7 @@ def in_sight(page, question):
         page.locator("[data-testid=stChatMessage]", has_text=question) if question else page.locator("textarea").last
     )
     place = found.first.bounding_box()
-    return 0 <= place["y"] < page.viewport_size["height"] - place["height"]
+    return place is not None and 0 <= place["y"] < page.viewport_size["height"] - place["height"]
 
 
 # Whatever small lines the page shows, however shortly.

@@ -13,7 +13,7 @@ from rag.index import open_catalog
 from rag.index.collections import holdings
 from rag.schema import Filter
 from rag.settings import default_home
-from tests.browsing import NEEDS_CHROMIUM, chromium, serving, watched
+from tests.browsing import NEEDS_CHROMIUM, chromium, eventually, serving, watched
 from tests.conftest import EXAMPLES
 from ui import jobs, uploads
 
@@ -235,11 +235,11 @@ def test_what_streamlit_itself_says_is_in_the_language_of_the_page(visit, tmp_pa
     page.get_by_role("textbox").filter(visible=True).first.fill("Upload")
     page.get_by_text("按回车键提交").wait_for()
     said = ["english", "mb", "openbook", "home", "upload", "program", "exe", "application", "ms", "dos", "executable"]
-    assert latin(page) <= set(said)
+    assert eventually(lambda: latin(page) <= set(said))
     page.get_by_text("English", exact=True).click()
     page.get_by_text("files are not allowed.").wait_for()
     page.get_by_text("Upload", exact=True).wait_for()
-    assert [line for line in page.evaluate(WORDS) if re.search("[\u4e00-\u9fff]", line)] == ["中文"]
+    assert eventually(lambda: [s for s in page.evaluate(WORDS) if re.search("[\u4e00-\u9fff]", s)] == ["中文"])
 
 
 def test_a_tag_that_reads_like_a_word_of_streamlit_stays(place, visit, tmp_path):
@@ -256,7 +256,7 @@ def test_a_tag_that_reads_like_a_word_of_streamlit_stays(place, visit, tmp_path)
     page.keyboard.press("Escape")
     tags.locator("[title=Open]").wait_for()
     tags.get_by_role("button", name="移除 Open").wait_for(state="attached")
-    assert latin(page) <= {"english", "open", "sum"}
+    assert eventually(lambda: latin(page) <= {"english", "open", "sum"})
 
 
 def latin(page):
