@@ -56,7 +56,7 @@ def measure(browser, url: str) -> Iterator[tuple[str, float]]:
     page.close()
 
 
-# A page of the screen in each of 30 steps, up and down; how long each picture took.
+# 30 steps of 40 pixels down, and up again; how long each picture took.
 SCROLL = """async () => {
     const box = document.querySelector("[data-testid=stMain]"), frames = [];
     for (let n = 0; n < 60; n++) {

@@ -54,6 +54,13 @@ def turns(home):
     return [turn for one in store.conversations(home) for turn in store.turns(home, one.id)]
 
 
+def another_tab(turn):
+    """The same conversation, opened once more by its address."""
+    tab = AppTest.from_file(APP, default_timeout=120)
+    tab.query_params["conversation"] = str(turn.conversation)
+    return tab.run()
+
+
 def test_a_question_is_answered_with_trust_sources_and_a_place_to_look_behind(app, own_home):
     app.run()
     assert not app.exception
@@ -117,10 +124,7 @@ def test_a_conversation_goes_on_is_found_again_and_deleted(app, own_home):
 def test_an_address_opens_its_conversation(app, own_home):
     ask(app.run(), TEA)
     (turn,) = turns(own_home)
-    again = AppTest.from_file(APP, default_timeout=120)
-    again.query_params["conversation"] = str(turn.conversation)
-    again.run()
-    assert TEA in [text.value for text in again.text]
+    assert TEA in [text.value for text in another_tab(turn).text]
     nowhere = AppTest.from_file(APP, default_timeout=120)
     nowhere.query_params["conversation"] = "99999"
     nowhere.run()
@@ -175,9 +179,7 @@ def test_feedback_is_kept_and_comes_back(app, own_home):
 def test_a_thumb_is_kept_taken_back_and_safe_from_another_tab(app, own_home):
     ask(app.run(), TEA)
     (turn,) = turns(own_home)
-    other = AppTest.from_file(APP, default_timeout=120)
-    other.query_params["conversation"] = str(turn.conversation)
-    other.run()
+    other = another_tab(turn)
     thumb = next(element for element in app.get("feedback"))
     thumb.set_value(1).run()
     assert store.feedback_of(own_home, [turn.id]) == {turn.id: store.Feedback(good=True)}
@@ -194,9 +196,7 @@ def test_a_thumb_is_kept_taken_back_and_safe_from_another_tab(app, own_home):
 def test_what_another_tab_corrected_is_not_taken_back_by_a_note(app, own_home):
     ask(app.run(), TEA)
     (turn,) = turns(own_home)
-    other = AppTest.from_file(APP, default_timeout=120)
-    other.query_params["conversation"] = str(turn.conversation)
-    other.run()
+    other = another_tab(turn)
     labelled(app.text_area, t("ask-corrected")).set_value("The Caulker's Rest")
     labelled(app.button, t("ask-keep")).click().run()
     labelled(other.text_area, t("ask-note")).set_value("so it is")

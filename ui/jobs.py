@@ -151,7 +151,7 @@ def _settle(db: Connection, home: Path, job: Job) -> Job:
     if not job.is_alive or _is_held(home, job.id):
         return job
     state: State = "stopped" if job.state == "stopping" else "interrupted"
-    problem = _last_words(home, job.id) if state == "interrupted" else None
+    problem = _where_it_says_more(home, job.id) if state == "interrupted" else None
     db.execute("UPDATE jobs SET state = ?, problem = ? WHERE id = ?", (state, problem, job.id))
     return replace(job, state=state, problem=problem)
 
@@ -168,7 +168,7 @@ def _is_held(home: Path, number: int) -> bool:
         return False
 
 
-def _last_words(home: Path, number: int) -> str | None:
+def _where_it_says_more(home: Path, number: int) -> str | None:
     """Where to read more, if a process wrote anything before it ended."""
     log = _log(home, number)
     try:
