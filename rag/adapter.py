@@ -41,6 +41,14 @@ def check(adapter: Path) -> None:
         raise ModelError(f"The adapter in {adapter} is damaged; make it or install it again.")
 
 
+def rank_of(adapter: Path) -> int:
+    """The rank of an adapter's matrices. Raises `ModelError`."""
+    try:
+        return int(json.loads((adapter / CONFIG).read_text(encoding="utf-8"))["r"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"The adapter in {adapter} is damaged; make it or install it again.") from error
+
+
 def weights_identity(model: Path) -> str:
     """One sha256 for all tensors of a model's folder, in however many files they lie. Raises `ModelError`."""
     tensors: dict[str, Any] = {}

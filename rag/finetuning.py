@@ -1,17 +1,15 @@
-"""finetune(): a small adapter (LoRA, Hu et al. 2021) that teaches a language model to read passages.
+"""finetune(): a small adapter that teaches a language model to read passages.
 
-The only module that uses PEFT. What is learnt from is for `training_data` and `training_trees`: here is the loop.
+What is learnt from is for `training_data` and `training_trees`, a step for `trainer`: here is the loop.
 
     packs of a step -> trees -> loss of the answers' tokens -> a step of AdamW -> running average of the weights
 
 At the end come some steps on answers only, which set where declining begins.
 """
 
-import contextlib
 import json
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,15 +17,14 @@ from typing import Any
 import peft
 import safetensors.torch
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from rag.adapter import CONFIG, RECORD, WEIGHTS, weights_identity
+from rag.adapter import CONFIG, RECORD, WEIGHTS, check, rank_of, read_record, weights_identity
 from rag.errors import InputError, ModelError
 from rag.language_model import load_weights, quiet
 from rag.models import sha256_of
 from rag.templates import REFUSAL, Template
 from rag.tokenizer import Tokenizer
+from rag.trainer import Trainer, Training, peft_quiet
 from rag.training_data import Pack, Packs, Row, short_answer
 from rag.training_trees import Tree, Trees
 
@@ -37,125 +34,6 @@ _SAVED = 25  # steps after which it is written
 _FREE = ("steps", "validations", "compiled")  # settings that a training may change on its way
 _PACKAGES = ("openbook-rag", "torch", "transformers", "peft")
 Progress = Callable[[int, int, dict[str, float]], None]  # (steps done, of how many, loss or validation)
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How to train. How the bundled adapter was made is in docs/finetuning.md."""
-
-    steps: int = 1200
-    packs: int = 3  # a step
-    rank: int = 24
-    learning_rate: float = 4e-4
-    warmup: int = 30  # steps
-    decay: float = 0.4  # the last part of the steps before settling, in which the learning rate falls to 0
-    settling: float = 0.015  # the last part of all steps: from the average of the weights on, on answers only
-    settling_rate: float = 5e-5
-    average: float = 0.98  # how much of the running average of the weights a step keeps
-    validations: int = 6
-    seed: int = 0
-    compiled: bool = False  # half as fast again, for a C++ compiler and half a minute
-
-    @property
-    def settles(self) -> int:
-        """The step with which settling begins, counted from 0."""
-        return self.steps - int(self.settling * self.steps)
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0: up, level, down, settling."""
-        if step >= self.settles:
-            return self.settling_rate
-        falling = (self.settles - step) / max(1.0, self.decay * self.settles)
-        return self.learning_rate * min(1.0, (step + 1) / self.warmup, falling)
-
-
-class Trainer:
-    """A model with a new adapter, its optimiser, and the running average of the adapter's weights."""
-
-    def __init__(self, folder: Path, device: str, training: Training) -> None:
-        """Load the model; its products are made in bfloat16, the rest in float32. Raises `ModelError`."""
-        torch.manual_seed(training.seed)
-        with quiet():
-            base = load_weights(folder, torch.float32).to(device)
-        for layer in base.base_model.modules():
-            if isinstance(layer, torch.nn.Linear):  # never changed: rounded once instead of at every step
-                layer.to(torch.bfloat16)
-        config = peft.LoraConfig(
-            r=training.rank, lora_alpha=2 * training.rank, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
-        if training.compiled:
-            for layer in base.base_model.layers:
-                layer.compile(dynamic=True)
-        self.device = torch.device(device)
-        self.training = training
-        with _peft_quiet():
-            self.model: Any = peft.get_peft_model(base, config)
-        self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self.average = {name: p.detach().clone() for name, p in self.weights.items()}
-        self.optimiser = torch.optim.AdamW(self.weights.values(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
-        self.step = 0
-
-    def logits(self, tree: Tree) -> Tensor:
-        """Float32 (n, V) where the tree predicts, on the CPU or the device."""
-        with torch.autocast(self.device.type, torch.bfloat16):
-            output = self.model(
-                input_ids=tree.ids[None].to(self.device),
-                attention_mask=tree.mask().to(self.device),
-                position_ids=tree.positions[None].to(self.device),
-                use_cache=False,
-                logits_to_keep=tree.predicting.to(self.device),
-            )
-        logits: Tensor = output.logits[0].float()
-        return logits
-
-    def learn(self, trees: Sequence[Tree]) -> float:
-        """One step; the mean negative log-probability of an answer before it, in nats."""
-        self.model.train()
-        branches = sum(tree.branches for tree in trees)
-        total = 0.0
-        for tree in trees:
-            loss: Any = functional.cross_entropy(self.logits(tree), tree.wanted.to(self.device), reduction="sum")
-            (loss / branches).backward()
-            total += loss.item() / branches
-        torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.training.rate(self.step)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        self.step += 1
-        keep = min(self.training.average, self.step / (self.step + 10))  # the first steps are soon forgotten
-        keep = keep if self.step <= self.training.settles else 0.0
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                self.average[name].lerp_(weight, 1 - keep)
-        return total
-
-    def swap(self) -> None:
-        """Exchange the weights and their average."""
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                kept = weight.detach().clone()
-                weight.copy_(self.average[name])
-                self.average[name] = kept
-
-    def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
-        weights = {name: weight.detach() for name, weight in self.weights.items()}
-        return {
-            "step": self.step,
-            "weights": weights,
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.step = state["step"]
-        self.average = {name: kept.to(self.device) for name, kept in state["average"].items()}
-        self.optimiser.load_state_dict(state["optimiser"])
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(state["weights"][name])
 
 
 def finetune(
@@ -168,16 +46,19 @@ def finetune(
     training: Training,
     data: dict[str, str],
     on_progress: Progress = lambda done, total, figures: None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train an adapter for the model in `folder`; `out` keeps the one that did best on the rows held out.
 
-    Returns the record that goes with it. `data` is the sha256 of each file by its name. A training that was cut off
-    goes on, to another number of steps if wanted; one that was begun with something else is refused. Raises
-    `InputError`, `ModelError`.
+    Returns the record that goes with it. `data` is the sha256 of each file by its name, `start` an adapter of the same
+    rank whose weights are gone on from. A training that was cut off goes on, to another number of steps if wanted; one
+    that was begun with something else is refused. Raises `InputError`, `ModelError`.
     """
-    record = _begin(folder, template, out, training, data)
+    record = _begin(folder, template, out, training, data, start)
     trees = Trees(Tokenizer(folder), template)
     trainer = Trainer(folder, device, training)
+    if start is not None:
+        trainer.load(start)
     if (out / STATE).is_file():
         state = torch.load(out / STATE, weights_only=True, map_location="cpu")
         trainer.restore(state)
@@ -254,7 +135,7 @@ def validate(trainer: Trainer, judged: Sequence[tuple[Tree, list[bool]]]) -> dic
 
 def merge(model: Path, adapter: Path, folder: Path) -> None:
     """Write a model's weights with an adapter merged into them, in the model's own precision. Raises `ModelError`."""
-    with quiet(), _peft_quiet():
+    with quiet(), peft_quiet():
         base = load_weights(model, "auto")
         try:
             tuned: Any = peft.PeftModel.from_pretrained(base, adapter)
@@ -265,7 +146,9 @@ def merge(model: Path, adapter: Path, folder: Path) -> None:
         tuned.merge_and_unload().save_pretrained(folder)
 
 
-def _begin(folder: Path, template: Template, out: Path, training: Training, data: dict[str, str]) -> dict[str, Any]:
+def _begin(
+    folder: Path, template: Template, out: Path, training: Training, data: dict[str, str], start: Path | None
+) -> dict[str, Any]:
     """The record of a training, compared with the one that is there."""
     record: dict[str, Any] = {
         "base": folder.name,
@@ -276,15 +159,29 @@ def _begin(folder: Path, template: Template, out: Path, training: Training, data
         "versions": {package: version(package) for package in _PACKAGES},
         "validations": [],
     }
+    if start is not None:
+        record["start"] = _started(start, record)
     out.mkdir(parents=True, exist_ok=True)
     begun = out / "begun.json"
-    fixed = {key: record[key] for key in ("base_sha256", "template", "data")}
+    fixed: dict[str, Any] = {key: record[key] for key in ("base_sha256", "template", "data", "start") if key in record}
     fixed["settings"] = {key: value for key, value in record["settings"].items() if key not in _FREE}
     if begun.is_file() and (before := json.loads(begun.read_text(encoding="utf-8"))) != fixed:
-        different = ", ".join(key for key in fixed if fixed[key] != before.get(key))
+        different = ", ".join(key for key in (before | fixed) if fixed.get(key) != before.get(key))
         raise InputError(f"The training in {out} was begun with another {different}; choose another --out.")
     _write(begun, lambda file: file.write_text(json.dumps(fixed, indent=1), encoding="utf-8"))
     return record
+
+
+def _started(start: Path, record: dict[str, Any]) -> str:
+    """The sha256 of the weights to begin with, if they belong to this model, template and rank. Raises `ModelError`."""
+    check(start)
+    made = read_record(start)
+    theirs = {"base_sha256": made["base_sha256"], "template": made["template"], "rank": rank_of(start)}
+    ours = record | {"rank": record["settings"]["rank"]}
+    if different := ", ".join(key for key, value in theirs.items() if ours[key] != value):
+        raise ModelError(f"The adapter in {start} has another {different} than this training; start without it.")
+    sha256: str = made["weights_sha256"]
+    return sha256
 
 
 def _save(trainer: Trainer, out: Path, record: dict[str, Any]) -> None:
@@ -306,15 +203,6 @@ def _write(file: Path, write: Callable[[Path], Any]) -> None:
     aside = file.with_name(file.name + ".partial")
     write(aside)
     aside.replace(file)
-
-
-@contextlib.contextmanager
-def _peft_quiet() -> Iterator[None]:
-    """Keep off the terminal what PEFT 0.21 says where nothing is wrong: an old name, the layers of GPT-2."""
-    with warnings.catch_warnings():
-        for message in (r"`is_gradient_checkpointing` is deprecated", r"fan_in_fan_out is set to False"):
-            warnings.filterwarnings("ignore", message=message)
-        yield
 
 
 def _share(values: Sequence[bool]) -> float:

@@ -22,7 +22,7 @@ OWNERS = {
     "sacrebleu": {"rag/evaluation/metrics.py"},
     "sklearn": {"rag/evaluation/calibration.py", "rag/evaluation/reliability.py"},
     "transformers": {"rag/language_model.py", "rag/tokenizer.py"},
-    "peft": {"rag/finetuning.py"},
+    "peft": {"rag/finetuning.py", "rag/trainer.py"},
     "safetensors": {"rag/finetuning.py"},
     "torch": {
         *(f"rag/{name}.py" for name in ("beams", "generation", "kv_cache", "sampling", "scoring", "writing")),

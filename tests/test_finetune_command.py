@@ -1,6 +1,7 @@
 """`rag finetune`: what it makes, what `rag ask` makes of that, and what it says to rows it cannot learn from."""
 
 import json
+import shutil
 
 import pytest
 
@@ -48,6 +49,21 @@ def test_rag_finetune_makes_an_adapter_that_rag_ask_uses(rag, data, tmp_path):
     assert (code, json.loads(printed)["language_model"].endswith(" + adapter")) == (0, True)
     code, _, err = rag(*command, "--steps", "3", "--seed", "5")
     assert (code, "begun with another settings" in err) == (2, True)
+
+
+def test_rag_finetune_goes_on_from_an_adapter_with_rows_of_several_files(rag, data, tmp_path):
+    first, more = tmp_path / "first", tmp_path / "more.jsonl"
+    command = ["finetune", "--language-model", "TINY", "--steps", "1", "--quiet", data]
+    assert rag(*command, "--out", first, "--rank", "2")[0] == 0
+    shutil.copy(data, more)
+    code, _, _ = rag(*command, more, "--out", tmp_path / "second", "--start", first)
+    record = json.loads((tmp_path / "second" / RECORD).read_text())
+    assert (code, record["settings"]["rank"], set(record["data"])) == (0, 2, {"rows.jsonl", "more.jsonl"})
+    assert record["start"] == json.loads((first / RECORD).read_text())["weights_sha256"]
+    code, _, err = rag(*command, "--out", tmp_path / "third", "--start", "auto")
+    assert (code, "has another base_sha256, template than this training" in err) == (4, True)
+    code, _, err = rag(*command, data, "--out", tmp_path / "third")
+    assert (code, "the same name" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

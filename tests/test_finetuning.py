@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,6 @@ from rag.adapter import CONFIG, RECORD, WEIGHTS
 from rag.errors import InputError, ModelError, PromptError
 from rag.finetuning import (
     STATE,
-    Trainer,
-    Training,
     answered,
     finetune,
     merge,
@@ -33,6 +32,7 @@ from rag.prompting import build_prompt
 from rag.schema import Passage, RetrievedPassage, SamplingParams
 from rag.templates import REFUSAL, choose_template
 from rag.tokenizer import Tokenizer
+from rag.trainer import Trainer, Training
 from rag.training_data import Pack, Packs, Row
 from rag.training_trees import Trees
 from tests.conftest import HashingEmbedder
@@ -385,3 +385,34 @@ def test_a_passage_that_fits_no_prompt_is_one_sentence_before_anything_is_learnt
     with pytest.raises(PromptError, match="do not fit into 2048 tokens"):
         train(folder, tmp_path, held_out=[Row("Who?", "x" * 5000, ())], on_progress=lambda *p: said.append(p))
     assert said == []
+
+
+# going on from an adapter
+
+
+def test_a_training_can_begin_with_the_weights_of_an_adapter(folder, trained, tmp_path):
+    begun = trained[0]
+    record = train(folder, tmp_path / "same", replace(SHORT, learning_rate=0.0, settling=0.0, steps=1), start=begun)
+    assert record["start"] == sha256_of(begun / WEIGHTS)
+    assert (tmp_path / "same" / WEIGHTS).read_bytes() == (begun / WEIGHTS).read_bytes(), "at rate 0 it stays as it was"
+    train(folder, tmp_path / "on", replace(SHORT, steps=3), start=begun)
+    assert (tmp_path / "on" / WEIGHTS).read_bytes() != (begun / WEIGHTS).read_bytes()
+    with pytest.raises(InputError, match="begun with another start; choose another --out"):
+        train(folder, tmp_path / "on", replace(SHORT, steps=3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "which"), [({"training": replace(SHORT, rank=3)}, "rank"), ({"model": "qwen"}, "base_sha256")]
+)
+def test_an_adapter_of_another_kind_is_not_begun_with(tiny_folder, trained, tmp_path, changes, which):
+    model = tiny_folder(changes.pop("model", "llama"))
+    with pytest.raises(ModelError, match=f"has another {which} than this training; start without it"):
+        train(model, tmp_path / "out", start=trained[0], **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_adapter_is_not_begun_with(folder, trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "damaged")
+    (tmp_path / "damaged" / WEIGHTS).write_bytes(b"x")
+    with pytest.raises(ModelError, match="is damaged; make it or install it again"):
+        train(folder, tmp_path / "out", start=tmp_path / "damaged")

@@ -1,6 +1,7 @@
 """`rag finetune`: an adapter from questions and their passages."""
 
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import InputError
@@ -15,21 +16,27 @@ _VALIDATED = 300  # rows at most, so that a validation takes a minute on a CPU
 
 
 def finetune(settings: Settings, options: Options) -> int:
-    """`rag finetune DATA --out ADAPTER`: train, and say how well the rows held out are answered."""
+    """`rag finetune DATA... --out ADAPTER`: train, and say how well the rows held out are answered."""
+    from rag.adapter import BUNDLED, rank_of
     from rag.assistant import load_embedder, prefers_chat
     from rag.embedding import choose_device
-    from rag.finetuning import Training, merit
     from rag.finetuning import finetune as train
+    from rag.finetuning import merit
     from rag.language_model import convert_gguf
     from rag.models import resolve_language_model, sha256_of
     from rag.templates import choose_template
     from rag.tokenizer import Tokenizer
+    from rag.trainer import Training
     from rag.training_data import Packs, read_rows
 
-    rows = read_rows(options.data)
-    files = [options.data, *([options.dev] if options.dev else [])]
+    rows = [row for file in options.data for row in read_rows(file)]
+    files = [*options.data, *([options.dev] if options.dev else [])]
+    if len({file.name for file in files}) < len(files):
+        raise InputError("Two of the files have the same name, by which the record tells them apart; rename one.")
     learnt, held_out = (rows, _some(read_rows(options.dev), _VALIDATED)) if options.dev else _split(rows)
-    wanted = {"steps": options.steps, "rank": options.rank, "learning_rate": options.learning_rate}
+    start = BUNDLED if options.start == Path("auto") else options.start
+    rank = rank_of(start) if start and options.rank is None else options.rank
+    wanted = {"steps": options.steps, "rank": rank, "learning_rate": options.learning_rate}
     training = Training(
         **{name: value for name, value in wanted.items() if value is not None},
         seed=settings.seed or 0,
@@ -53,6 +60,7 @@ def finetune(settings: Settings, options: Options) -> int:
             training,
             {file.name: sha256_of(file) for file in files},
             lambda done, total, figures: advance(done, total, _said(figures)),
+            start,
         )
     best = max(reversed(record["validations"]), key=merit)  # of equals the last is kept
     if options.json:
