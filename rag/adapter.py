@@ -90,7 +90,7 @@ def _merge(model: Path, adapter: Path, folder: Path) -> None:
     check(adapter)
     if weights_identity(model) != read_record(adapter)["base_sha256"]:
         raise ModelError(f"The adapter in {adapter} was made for another model than {model.name}; choose none.")
-    from rag.finetuning import merge
+    from rag.trainer import merge
 
     merge(model, adapter, folder)
     for file in model.iterdir():

@@ -14,17 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import peft
-import safetensors.torch
 import torch
 
 from rag.adapter import CONFIG, RECORD, WEIGHTS, check, rank_of, read_record, weights_identity
 from rag.errors import InputError, ModelError
-from rag.language_model import load_weights, quiet
 from rag.models import sha256_of
 from rag.templates import REFUSAL, Template
 from rag.tokenizer import Tokenizer
-from rag.trainer import Trainer, Training, peft_quiet
+from rag.trainer import Trainer, Training
 from rag.training_data import Pack, Packs, Row, short_answer
 from rag.training_trees import Tree, Trees
 
@@ -58,7 +55,7 @@ def finetune(
     trees = Trees(Tokenizer(folder), template)
     trainer = Trainer(folder, device, training)
     if start is not None:
-        trainer.load(start)
+        trainer.load(start / WEIGHTS)
     if (out / STATE).is_file():
         state = torch.load(out / STATE, weights_only=True, map_location="cpu")
         trainer.restore(state)
@@ -133,19 +130,6 @@ def validate(trainer: Trainer, judged: Sequence[tuple[Tree, list[bool]]]) -> dic
     }
 
 
-def merge(model: Path, adapter: Path, folder: Path) -> None:
-    """Write a model's weights with an adapter merged into them, in the model's own precision. Raises `ModelError`."""
-    with quiet(), peft_quiet():
-        base = load_weights(model, "auto")
-        try:
-            tuned: Any = peft.PeftModel.from_pretrained(base, adapter)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise ModelError(
-                f"The adapter in {adapter} does not fit {model.name} ({type(error).__name__}); make it again."
-            ) from error
-        tuned.merge_and_unload().save_pretrained(folder)
-
-
 def _begin(
     folder: Path, template: Template, out: Path, training: Training, data: dict[str, str], start: Path | None
 ) -> dict[str, Any]:
@@ -186,11 +170,7 @@ def _started(start: Path, record: dict[str, Any]) -> str:
 
 def _save(trainer: Trainer, out: Path, record: dict[str, Any]) -> None:
     """Write the adapter, each file whole or not at all, the record last."""
-    matrices = {
-        name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
-        for name, tensor in peft.get_peft_model_state_dict(trainer.model, save_embedding_layers=False).items()
-    }
-    _write(out / WEIGHTS, lambda file: safetensors.torch.save_file(matrices, file, {"format": "pt"}))
+    _write(out / WEIGHTS, trainer.save)
     made_for = {"base_model_name_or_path": record["base"], "inference_mode": True}  # PEFT has the folder's whole path
     config = trainer.model.peft_config["default"].to_dict() | made_for
     text = json.dumps(config, indent=1, default=lambda value: sorted(value), sort_keys=True)

@@ -1,6 +1,6 @@
 """Trainer: a language model with an adapter (LoRA, Hu et al. 2021), its optimiser, and one step of learning.
 
-The loop around it is in `finetuning`.
+The only module that uses PEFT. The loop around it is in `finetuning`.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rag.adapter import WEIGHTS
+from rag.errors import ModelError
 from rag.language_model import load_weights, quiet
 from rag.training_trees import Tree
 
@@ -59,6 +59,8 @@ class Trainer:
         torch.manual_seed(training.seed)
         with quiet():
             base = load_weights(folder, torch.float32).to(device)
+        if device == "cpu":  # where transformers' own attention is faster than PyTorch's: a sixth of a step
+            base.set_attn_implementation("eager")
         for layer in base.base_model.modules():
             if isinstance(layer, torch.nn.Linear):  # never changed: rounded once instead of at every step
                 layer.to(torch.bfloat16)
@@ -70,25 +72,35 @@ class Trainer:
                 layer.compile(dynamic=True)
         self.device = torch.device(device)
         self.training = training
-        with peft_quiet():
+        with _peft_quiet():
             self.model: Any = peft.get_peft_model(base, config)
         self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.weights.items()}
         self.optimiser = torch.optim.AdamW(self.weights.values(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
         self.step = 0
 
-    def load(self, adapter: Path) -> None:
-        """Take the weights of an adapter of this rank, made for this model."""
-        matrices = safetensors.torch.load_file(adapter / WEIGHTS)
+    def load(self, file: Path) -> None:
+        """Take the matrices of an adapter of this rank, made for this model."""
+        matrices = safetensors.torch.load_file(file)
         peft.set_peft_model_state_dict(self.model, {name: matrix.float() for name, matrix in matrices.items()})
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
 
+    def save(self, file: Path) -> None:
+        """Write the adapter's matrices, in bfloat16."""
+        matrices = {
+            name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
+            for name, tensor in peft.get_peft_model_state_dict(self.model, save_embedding_layers=False).items()
+        }
+        safetensors.torch.save_file(matrices, file, {"format": "pt"})
+
     def logits(self, tree: Tree) -> Tensor:
         """Float32 (n, V) where the tree predicts, on the CPU or the device."""
+        sees = tree.mask()
+        mask = torch.zeros(sees.shape, dtype=torch.bfloat16).masked_fill_(~sees, -torch.inf)
         with torch.autocast(self.device.type, torch.bfloat16):
             output = self.model(
                 input_ids=tree.ids[None].to(self.device),
-                attention_mask=tree.mask().to(self.device),
+                attention_mask=mask.to(self.device),
                 position_ids=tree.positions[None].to(self.device),
                 use_cache=False,
                 logits_to_keep=tree.predicting.to(self.device),
@@ -146,8 +158,21 @@ class Trainer:
                 weight.copy_(state["weights"][name])
 
 
+def merge(model: Path, adapter: Path, folder: Path) -> None:
+    """Write a model's weights with an adapter merged into them, in the model's own precision. Raises `ModelError`."""
+    with quiet(), _peft_quiet():
+        base = load_weights(model, "auto")
+        try:
+            tuned: Any = peft.PeftModel.from_pretrained(base, adapter)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise ModelError(
+                f"The adapter in {adapter} does not fit {model.name} ({type(error).__name__}); make it again."
+            ) from error
+        tuned.merge_and_unload().save_pretrained(folder)
+
+
 @contextlib.contextmanager
-def peft_quiet() -> Iterator[None]:
+def _peft_quiet() -> Iterator[None]:
     """Keep off the terminal what PEFT 0.21 says where nothing is wrong: an old name, the layers of GPT-2."""
     with warnings.catch_warnings():
         for message in (r"`is_gradient_checkpointing` is deprecated", r"fan_in_fan_out is set to False"):

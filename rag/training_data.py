@@ -18,7 +18,7 @@ from rag.stopping import sentence_end
 
 _PASSAGES = {1: 0.4, 2: 0.15, 3: 0.35, 4: 0.1}  # how many stand together, and how often
 _NEAR = 12  # of how many nearest passages a distractor is one
-_ASKED = 20  # questions a pack
+_ASKED = 32  # questions a pack
 _ELSEWHERE = 3  # of them, at most, from passages that are near, but not shown
 _WITHOUT = 0.15  # how often the passage that was looked for is missing
 _WINDOWED = 0.3  # how often a passage is shown in part
@@ -47,22 +47,53 @@ class Pack:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSONL file: question, passage (or context), answers, answerable. Raises `InputError`."""
-    rows = []
+    """The rows of a JSONL file (question, passage or context, answers, answerable) or of a SQuAD-format one.
+
+    Raises `InputError`.
+    """
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-            if line.strip():
-                rows.append(_row(path, number, line))
+        content = path.read_text(encoding="utf-8-sig")  # with the mark that Windows puts first, or without
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The training file {path} cannot be read ({error}); check the path.") from error
+    rows = [_row(path, place, text) for place, text in (_squad(path, content) or _lines(content))]
     if not rows:
         raise InputError(f"The training file {path} holds no row; write one JSON object a line.")
     return rows
 
 
-def _row(path: Path, number: int, line: str) -> Row:
+def _lines(content: str) -> list[tuple[str, str]]:
+    return [(f"line {n}", line) for n, line in enumerate(content.split("\n"), start=1) if line.strip()]
+
+
+def _squad(path: Path, content: str) -> list[tuple[str, str]]:
+    """The questions of a SQuAD-format file, each as a line would have it; none where the file is of lines."""
     try:
-        row = json.loads(line)
+        whole = json.loads(content)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(whole, dict) or "data" not in whole:
+        return []
+    try:
+        rows = [
+            {
+                "question": asked["question"],
+                "passage": paragraph["context"],
+                "answers": found,
+                "answerable": bool(found),
+            }
+            for topic in whole["data"]
+            for paragraph in topic["paragraphs"]
+            for asked in paragraph["qas"]
+            for found in [[] if asked.get("is_impossible") else [answer["text"] for answer in asked["answers"]]]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no SQuAD-format file ({error!r}); check it.") from error
+    return [(f"question {n}", json.dumps(row)) for n, row in enumerate(rows, start=1)]
+
+
+def _row(path: Path, place: str, text: str) -> Row:
+    try:
+        row = json.loads(text)
         passage = row["passage"] if "passage" in row else row["context"]
         answers = row.get("answers", [])
         texts = [row["question"], passage, *answers]
@@ -75,7 +106,7 @@ def _row(path: Path, number: int, line: str) -> Row:
             raise TypeError("answerable must be true or false, and true needs answers")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{path}, line {number}: a JSON object with question, passage and answers is needed ({error!r})."
+            f"{path}, {place}: a JSON object with question, passage and answers is needed ({error!r})."
         ) from error
     return Row(row["question"].strip(), passage, tuple(answers) if answerable else ())
 

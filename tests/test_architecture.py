@@ -22,11 +22,11 @@ OWNERS = {
     "sacrebleu": {"rag/evaluation/metrics.py"},
     "sklearn": {"rag/evaluation/calibration.py", "rag/evaluation/reliability.py"},
     "transformers": {"rag/language_model.py", "rag/tokenizer.py"},
-    "peft": {"rag/finetuning.py", "rag/trainer.py"},
-    "safetensors": {"rag/finetuning.py"},
+    "peft": {"rag/trainer.py"},
+    "safetensors": {"rag/trainer.py"},
     "torch": {
         *(f"rag/{name}.py" for name in ("beams", "generation", "kv_cache", "sampling", "scoring", "writing")),
-        *(f"rag/{name}.py" for name in ("embedding", "finetuning", "language_model", "linear", "llama")),
+        *(f"rag/{name}.py" for name in ("embedding", "finetuning", "language_model", "linear", "llama", "trainer")),
         "rag/training_trees.py",
     },
     "pypdfium2": {f"ingest/parsing/{name}.py" for name in ("pdf", "pdf_hidden", "pdf_page")},
@@ -76,14 +76,12 @@ STAGES = {
     "rag/training_trees.py": {
         f"rag.{name}" for name in ("kv_cache", "prompting", "templates", "tokenizer", "training_data")
     },
+    "rag/trainer.py": {"rag.language_model", "rag.training_trees"},
     "rag/finetuning.py": {
         f"rag.{name}"
-        for name in (
-            *("adapter", "language_model", "models", "templates", "tokenizer"),
-            *("training_data", "training_trees"),
-        )
+        for name in ("adapter", "models", "templates", "tokenizer", "trainer", "training_data", "training_trees")
     },
-    "rag/adapter.py": {"rag.models", "rag.finetuning"},
+    "rag/adapter.py": {"rag.models", "rag.trainer"},
     **{name: {"rag.index"} for name in INDEX},
 }
 

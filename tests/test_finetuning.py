@@ -19,7 +19,6 @@ from rag.finetuning import (
     STATE,
     answered,
     finetune,
-    merge,
     merit,
     trees_of,
     validate,
@@ -32,7 +31,7 @@ from rag.prompting import build_prompt
 from rag.schema import Passage, RetrievedPassage, SamplingParams
 from rag.templates import REFUSAL, choose_template
 from rag.tokenizer import Tokenizer
-from rag.trainer import Trainer, Training
+from rag.trainer import Trainer, Training, merge
 from rag.training_data import Pack, Packs, Row
 from rag.training_trees import Trees
 from tests.conftest import HashingEmbedder

@@ -99,6 +99,39 @@ def test_a_bad_row_is_one_sentence_that_names_its_line(tmp_path, bad):
     said.encode()
 
 
+def squad(*qas):
+    return {"data": [{"title": "Boats", "paragraphs": [{"context": "Ann rows.", "qas": list(qas)}]}]}
+
+
+def test_rows_are_read_from_a_squad_format_file_too(tmp_path):
+    whole = squad(
+        {"id": "1", "question": "Who rows?", "answers": [{"text": "Ann", "answer_start": 0}, {"text": "Ann rows"}]},
+        {"id": "2", "question": "Who sails?", "answers": [], "is_impossible": True},
+        {"id": "3", "question": "Who sinks?", "answers": []},
+    )
+    assert read_rows(write(tmp_path / "rows", "\ufeff" + json.dumps(whole, indent=1))) == [
+        Row("Who rows?", "Ann rows.", ("Ann", "Ann rows")),
+        Row("Who sails?", "Ann rows.", ()),
+        Row("Who sinks?", "Ann rows.", ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("whole", "says"),
+    [
+        (squad({"question": "Who?"}), "is no SQuAD-format file"),
+        ({"data": 5}, "is no SQuAD-format file"),
+        ({"data": [{"paragraphs": [{"qas": []}]}, 5]}, "is no SQuAD-format file"),
+        (squad({"question": "Who?", "answers": [{"text": " "}]}), "question 1: a JSON object with question, passage"),
+        ({"data": []}, "holds no row|a JSON object with question"),
+    ],
+)
+def test_a_bad_squad_format_file_is_one_sentence(tmp_path, whole, says):
+    with pytest.raises(InputError, match=says) as refused:
+        read_rows(write(tmp_path / "rows", whole))
+    assert "\n" not in str(refused.value)
+
+
 def test_a_file_without_rows_is_one_sentence(tmp_path):
     for content in ("", "\n \n"):
         with pytest.raises(InputError, match="holds no row"):
@@ -164,7 +197,7 @@ def obeys(pack, rows):
         assert 0 < len(passage) <= LONG
         assert any(passage in row.passage for row in rows)
     answered = [answer for _, answer in pack.asked if answer is not None]
-    assert 0 < len(pack.asked) <= 20
+    assert 0 < len(pack.asked) <= 32
     assert len(pack.asked) - len(answered) <= max(2, round(0.8 * len(answered)))
     for question, answer in pack.asked:
         row = rows[row_of(question)]
