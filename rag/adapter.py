@@ -26,9 +26,7 @@ def read_record(adapter: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((adapter / RECORD).read_text(encoding="utf-8"))
         needed = [record[key] for key in ("template", "weights_sha256", "base_sha256")]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{adapter} is no adapter of `rag finetune` ({error!r}); name its folder, auto or none."
-        ) from error
+        raise ModelError(f"{adapter} is no adapter of `rag finetune` ({error!r}); name the folder of one.") from error
     if not all(isinstance(value, str) for value in needed):
         raise ModelError(f"The record of the adapter in {adapter} is damaged; make it or install it again.")
     return record
@@ -42,10 +40,11 @@ def check(adapter: Path) -> None:
 
 
 def rank_of(adapter: Path) -> int:
-    """The rank of an adapter's matrices. Raises `ModelError`."""
+    """The rank of an adapter's matrices, after a check. Raises `ModelError`."""
+    check(adapter)
     try:
         return int(json.loads((adapter / CONFIG).read_text(encoding="utf-8"))["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"The adapter in {adapter} is damaged; make it or install it again.") from error
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from rag.adapter import CONFIG, RECORD, WEIGHTS, check, rank_of, read_record, weights_identity
+from rag.adapter import CONFIG, RECORD, WEIGHTS, rank_of, read_record, weights_identity
 from rag.errors import InputError, ModelError
 from rag.models import sha256_of
 from rag.templates import REFUSAL, Template
@@ -41,15 +41,16 @@ def finetune(
     held_out: Sequence[Row],
     out: Path,
     training: Training,
-    data: dict[str, str],
+    data: dict[str, dict[str, str]],
     on_progress: Progress = lambda done, total, figures: None,
     start: Path | None = None,
 ) -> dict[str, Any]:
     """Train an adapter for the model in `folder`; `out` keeps the one that did best on the rows held out.
 
-    Returns the record that goes with it. `data` is the sha256 of each file by its name, `start` an adapter of the same
-    rank whose weights are gone on from. A training that was cut off goes on, to another number of steps if wanted; one
-    that was begun with something else is refused. Raises `InputError`, `ModelError`.
+    Returns the record that goes with it. `data` has the sha256 of each file by its name, for what is learnt and what is
+    held out; `start` is an adapter of the same rank to go on from, which is kept where nothing is better. A training
+    that was cut off goes on, to another number of steps if wanted; one that was begun with something else is refused.
+    Raises `InputError`, `ModelError`.
     """
     record = _begin(folder, template, out, training, data, start)
     trees = Trees(Tokenizer(folder), template)
@@ -63,6 +64,18 @@ def finetune(
     if trainer.step > training.steps:
         raise InputError(f"The training in {out} has made {trainer.step} steps already; give it as many or more.")
     judged = [trees_of(trees, pack) for pack in whole_passages(held_out)]
+
+    def judge() -> None:
+        trainer.swap()
+        found = validate(trainer, judged)
+        record["validations"].append({"step": trainer.step} | found)
+        if merit(found) >= max(map(merit, record["validations"])):
+            _save(trainer, out, record)
+        trainer.swap()
+        on_progress(trainer.step, training.steps, found)
+
+    if start is not None and trainer.step == 0:
+        judge()
     every = max(1, training.steps // training.validations)
     while trainer.step < training.steps:
         drawn = [packs[trainer.step * training.packs + n] for n in range(training.packs)]
@@ -72,13 +85,7 @@ def finetune(
         loss = trainer.learn([trees.of(pack) for pack in drawn])
         on_progress(trainer.step, training.steps, {"loss": loss})
         if trainer.step % every == 0 or trainer.step == training.steps:
-            trainer.swap()
-            found = validate(trainer, judged)
-            record["validations"].append({"step": trainer.step} | found)
-            if merit(found) >= max(map(merit, record["validations"])):
-                _save(trainer, out, record)
-            trainer.swap()
-            on_progress(trainer.step, training.steps, found)
+            judge()
         if trainer.step % _SAVED == 0 or trainer.step == training.steps:
             _write(out / STATE, lambda file: torch.save(trainer.state() | {"validations": record["validations"]}, file))
     return record
@@ -131,7 +138,7 @@ def validate(trainer: Trainer, judged: Sequence[tuple[Tree, list[bool]]]) -> dic
 
 
 def _begin(
-    folder: Path, template: Template, out: Path, training: Training, data: dict[str, str], start: Path | None
+    folder: Path, template: Template, out: Path, training: Training, data: dict[str, dict[str, str]], start: Path | None
 ) -> dict[str, Any]:
     """The record of a training, compared with the one that is there."""
     record: dict[str, Any] = {
@@ -144,6 +151,8 @@ def _begin(
         "validations": [],
     }
     if start is not None:
+        if start.resolve() == out.resolve():
+            raise InputError(f"{out} cannot be gone on from and written to at once; choose another --out.")
         record["start"] = _started(start, record)
     out.mkdir(parents=True, exist_ok=True)
     begun = out / "begun.json"
@@ -158,12 +167,16 @@ def _begin(
 
 def _started(start: Path, record: dict[str, Any]) -> str:
     """The sha256 of the weights to begin with, if they belong to this model, template and rank. Raises `ModelError`."""
-    check(start)
-    made = read_record(start)
-    theirs = {"base_sha256": made["base_sha256"], "template": made["template"], "rank": rank_of(start)}
-    ours = record | {"rank": record["settings"]["rank"]}
-    if different := ", ".join(key for key, value in theirs.items() if ours[key] != value):
-        raise ModelError(f"The adapter in {start} has another {different} than this training; start without it.")
+    rank, made = rank_of(start), read_record(start)
+    for what, ours, theirs in (
+        ("model", record["base_sha256"], made["base_sha256"]),
+        ("template", record["template"], made["template"]),
+        ("rank", record["settings"]["rank"], rank),
+    ):
+        if ours != theirs:
+            raise ModelError(
+                f"The adapter in {start} has another {what} than this training; give its own, or no start."
+            )
     sha256: str = made["weights_sha256"]
     return sha256
 

@@ -59,8 +59,6 @@ class Trainer:
         torch.manual_seed(training.seed)
         with quiet():
             base = load_weights(folder, torch.float32).to(device)
-        if device == "cpu":  # where transformers' own attention is faster than PyTorch's: a sixth of a step
-            base.set_attn_implementation("eager")
         for layer in base.base_model.modules():
             if isinstance(layer, torch.nn.Linear):  # never changed: rounded once instead of at every step
                 layer.to(torch.bfloat16)
@@ -80,9 +78,13 @@ class Trainer:
         self.step = 0
 
     def load(self, file: Path) -> None:
-        """Take the matrices of an adapter of this rank, made for this model."""
-        matrices = safetensors.torch.load_file(file)
-        peft.set_peft_model_state_dict(self.model, {name: matrix.float() for name, matrix in matrices.items()})
+        """Take the matrices of an adapter of this rank, made for this model. Raises `ModelError`."""
+        try:
+            loaded: Any = peft.set_peft_model_state_dict(self.model, safetensors.torch.load_file(file))
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(f"The weights in {file} do not fit the model; make the adapter again.") from error
+        if loaded.unexpected_keys or any("lora_" in name for name in loaded.missing_keys):
+            raise ModelError(f"The weights in {file} do not fit the model; make the adapter again.")
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
 
     def save(self, file: Path) -> None:
@@ -95,12 +97,10 @@ class Trainer:
 
     def logits(self, tree: Tree) -> Tensor:
         """Float32 (n, V) where the tree predicts, on the CPU or the device."""
-        sees = tree.mask()
-        mask = torch.zeros(sees.shape, dtype=torch.bfloat16).masked_fill_(~sees, -torch.inf)
         with torch.autocast(self.device.type, torch.bfloat16):
             output = self.model(
                 input_ids=tree.ids[None].to(self.device),
-                attention_mask=mask.to(self.device),
+                attention_mask=tree.mask().to(self.device),
                 position_ids=tree.positions[None].to(self.device),
                 use_cache=False,
                 logits_to_keep=tree.predicting.to(self.device),

@@ -1,14 +1,16 @@
 """Rows of question, passage and answers -> packs: passages shown together, and every question that is asked of them.
 
 A pack is drawn at random from the rows: which passages stand together and in what order, how much of each is shown,
-which questions have their answer in what is shown, and which do not. Tokens and models are for `finetuning`.
+which questions have their answer in what is shown, and which do not. Tokens are for `training_trees`.
 """
 
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,45 +57,45 @@ def read_rows(path: Path) -> list[Row]:
         content = path.read_text(encoding="utf-8-sig")  # with the mark that Windows puts first, or without
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The training file {path} cannot be read ({error}); check the path.") from error
-    rows = [_row(path, place, text) for place, text in (_squad(path, content) or _lines(content))]
+    squad = _squad(path, content)
+    rows = [_row(path, place, made) for place, made in (_lines(content) if squad is None else squad)]
     if not rows:
         raise InputError(f"The training file {path} holds no row; write one JSON object a line.")
     return rows
 
 
-def _lines(content: str) -> list[tuple[str, str]]:
-    return [(f"line {n}", line) for n, line in enumerate(content.split("\n"), start=1) if line.strip()]
+Made = Callable[[], Any]  # a row, still to be read
 
 
-def _squad(path: Path, content: str) -> list[tuple[str, str]]:
-    """The questions of a SQuAD-format file, each as a line would have it; none where the file is of lines."""
+def _lines(content: str) -> list[tuple[str, Made]]:
+    lines = [(n, line) for n, line in enumerate(content.split("\n"), start=1) if line.strip()]
+    return [(f"line {n}", partial(json.loads, line)) for n, line in lines]
+
+
+def _squad(path: Path, content: str) -> list[tuple[str, Made]] | None:
+    """The questions of a SQuAD-format file, which is one object that holds `data`; None for a file of lines."""
     try:
         whole = json.loads(content)
     except (ValueError, RecursionError):
-        return []
-    if not isinstance(whole, dict) or "data" not in whole:
-        return []
+        return None
+    if not isinstance(whole, dict) or not isinstance(whole.get("data"), list):
+        return None
     try:
-        rows = [
-            {
-                "question": asked["question"],
-                "passage": paragraph["context"],
-                "answers": found,
-                "answerable": bool(found),
-            }
-            for topic in whole["data"]
-            for paragraph in topic["paragraphs"]
-            for asked in paragraph["qas"]
-            for found in [[] if asked.get("is_impossible") else [answer["text"] for answer in asked["answers"]]]
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
+        paragraphs = [paragraph for topic in whole["data"] for paragraph in topic["paragraphs"]]
+        asked = [(paragraph["context"], question) for paragraph in paragraphs for question in paragraph["qas"]]
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path} is no SQuAD-format file ({error!r}); check it.") from error
-    return [(f"question {n}", json.dumps(row)) for n, row in enumerate(rows, start=1)]
+    return [(f"question {n}", partial(_of_squad, *one)) for n, one in enumerate(asked, start=1)]
 
 
-def _row(path: Path, place: str, text: str) -> Row:
+def _of_squad(context: str, asked: dict[str, Any]) -> dict[str, Any]:
+    found = [] if asked.get("is_impossible") else [answer["text"] for answer in asked["answers"]]
+    return {"question": asked["question"], "passage": context, "answers": found}
+
+
+def _row(path: Path, place: str, made: Made) -> Row:
     try:
-        row = json.loads(text)
+        row = made()
         passage = row["passage"] if "passage" in row else row["context"]
         answers = row.get("answers", [])
         texts = [row["question"], passage, *answers]

@@ -31,7 +31,7 @@ from rag.generation import LocalGenerator
 from rag.index import open_index
 from rag.index.records import Source
 from rag.language_model import LanguageModel, convert_gguf
-from rag.models import bundled_file, resolve_language_model
+from rag.models import bundled_file, prepared, resolve_language_model
 from rag.schema import Document, Span
 from rag.settings import default_home
 
@@ -203,8 +203,8 @@ def home(tmp_path_factory):
     models = default_home() / "models"
     resolve_language_model("embedded", models, convert_gguf)
     (folder / "models").mkdir()  # of its own, so that what tests prepare does not stay on the machine
-    for prepared in filter(Path.is_dir, models.iterdir()):
-        (folder / "models" / prepared.name).symlink_to(prepared)
+    for model in prepared(models):
+        (folder / "models" / model.name).symlink_to(model)
     arguments = ["--home", str(folder), "--collection", "examples", "--quiet"]
     assert main(["ingest", str(EXAMPLES / "documents"), *arguments]) == 0
     return folder

@@ -256,7 +256,7 @@ def test_a_reranking_language_model_is_used_as_it_came(settings):
 
 def test_a_folder_that_is_no_adapter_is_one_sentence(settings, tmp_path):
     for name in (str(tmp_path), "/no/such/folder", "reader"):
-        with pytest.raises(ModelError, match="name its folder, auto or none"):
+        with pytest.raises(ModelError, match="name the folder of one"):
             reading_adapter(replace(settings, adapter=name))
 
 

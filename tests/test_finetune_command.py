@@ -1,7 +1,6 @@
 """`rag finetune`: what it makes, what `rag ask` makes of that, and what it says to rows it cannot learn from."""
 
 import json
-import shutil
 
 import pytest
 
@@ -30,7 +29,7 @@ def test_rag_finetune_makes_an_adapter_that_rag_ask_uses(rag, data, tmp_path):
     code, printed, _ = rag(*command, "--steps", "3", "--json")
     assert [entry["step"] for entry in json.loads(printed)["validations"]] == [1, 2, 3]
     record = json.loads((out / RECORD).read_text())
-    assert (record["template"], record["data"]) == ("chat", {"rows.jsonl": sha256_of(data)})
+    assert (record["template"], record["data"]) == ("chat", {"learnt": {"rows.jsonl": sha256_of(data)}, "held out": {}})
     code, printed, _ = rag(*command, "--steps", "3")
     assert (code, f"--adapter {out}" in printed, "refused_unanswerable" in printed) == (0, True, True)
     asked = [
@@ -52,18 +51,29 @@ def test_rag_finetune_makes_an_adapter_that_rag_ask_uses(rag, data, tmp_path):
 
 
 def test_rag_finetune_goes_on_from_an_adapter_with_rows_of_several_files(rag, data, tmp_path):
-    first, more = tmp_path / "first", tmp_path / "more.jsonl"
-    command = ["finetune", "--language-model", "TINY", "--steps", "1", "--quiet", data]
-    assert rag(*command, "--out", first, "--rank", "2")[0] == 0
-    shutil.copy(data, more)
-    code, _, _ = rag(*command, more, "--out", tmp_path / "second", "--start", first)
-    record = json.loads((tmp_path / "second" / RECORD).read_text())
-    assert (code, record["settings"]["rank"], set(record["data"])) == (0, 2, {"rows.jsonl", "more.jsonl"})
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    command = ["finetune", "--language-model", "TINY", "--steps", "1", "--quiet"]
+    assert rag(*command, data, "--out", first, "--rank", "2")[0] == 0
+    lines = data.read_text().splitlines()
+    few = [tmp_path / "few.jsonl", tmp_path / "fewer.jsonl"]
+    for path, rows in zip(few, (lines[:4], lines[4:8]), strict=True):
+        path.write_text("\n".join(rows))
+    code, _, err = rag(*command, few[0], "--out", second, "--start", first)
+    assert (code, "too few to hold some out" in err) == (2, True)
+    code, _, _ = rag(*command, *few, "--out", second, "--start", first)
+    record = json.loads((second / RECORD).read_text())
+    assert (code, record["settings"]["rank"], set(record["data"]["learnt"])) == (0, 2, {"few.jsonl", "fewer.jsonl"})
     assert record["start"] == json.loads((first / RECORD).read_text())["weights_sha256"]
-    code, _, err = rag(*command, "--out", tmp_path / "third", "--start", "auto")
-    assert (code, "has another base_sha256, template than this training" in err) == (4, True)
-    code, _, err = rag(*command, data, "--out", tmp_path / "third")
+    assert rag(*command, *few[::-1], "--out", second, "--start", first)[0] == 0, "the order of files says nothing"
+    code, _, err = rag(*command, few[0], "--dev", few[1], "--out", second, "--start", first)
+    assert (code, "begun with another data" in err) == (2, True)
+    code, _, err = rag(*command, data, "--out", third, "--start", "auto")
+    assert (code, "has another model than this training" in err) == (4, True)
+    code, _, err = rag(*command, data, "--out", third, "--start", tmp_path / "none")
+    assert (code, "is no adapter of `rag finetune`" in err, err.count("\n")) == (4, True, 1)
+    code, _, err = rag(*command, data, data, "--out", third)
     assert (code, "the same name" in err) == (2, True)
+    assert not third.exists()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ ROWS = [
     )
 ]
 SHORT = Training(steps=30, packs=1, rank=2, learning_rate=5e-3, warmup=3, settling=0.1, average=0.8, validations=5)
-DATA = {"rows.jsonl": "0" * 64}
+DATA = {"learnt": {"rows.jsonl": "0" * 64}, "held out": {}}
 
 
 def train(folder, out, training=SHORT, rows=ROWS, held_out=ROWS[:3], data=DATA, **options):
@@ -351,7 +351,8 @@ def test_a_finished_training_is_not_done_again(folder, trained):
 @pytest.mark.parametrize(
     ("changes", "which"),
     [
-        ({"data": {"rows.jsonl": "1" * 64}}, "data"),
+        ({"data": {"learnt": {"rows.jsonl": "1" * 64}, "held out": {}}}, "data"),
+        ({"data": {"learnt": {}, "held out": DATA["learnt"]}}, "data"),
         ({"training": replace(SHORT, rank=3)}, "settings"),
         ({"training": replace(SHORT, seed=1), "data": {}}, "data, settings"),
     ],
@@ -391,27 +392,66 @@ def test_a_passage_that_fits_no_prompt_is_one_sentence_before_anything_is_learnt
 
 def test_a_training_can_begin_with_the_weights_of_an_adapter(folder, trained, tmp_path):
     begun = trained[0]
-    record = train(folder, tmp_path / "same", replace(SHORT, learning_rate=0.0, settling=0.0, steps=1), start=begun)
+    still = replace(SHORT, learning_rate=0.0, settling=0.0, steps=1)
+    record = train(folder, tmp_path / "same", still, start=begun)
     assert record["start"] == sha256_of(begun / WEIGHTS)
+    assert [entry["step"] for entry in record["validations"]] == [0, 1], "it is a candidate itself"
     assert (tmp_path / "same" / WEIGHTS).read_bytes() == (begun / WEIGHTS).read_bytes(), "at rate 0 it stays as it was"
-    train(folder, tmp_path / "on", replace(SHORT, steps=3), start=begun)
-    assert (tmp_path / "on" / WEIGHTS).read_bytes() != (begun / WEIGHTS).read_bytes()
     with pytest.raises(InputError, match="begun with another start; choose another --out"):
-        train(folder, tmp_path / "on", replace(SHORT, steps=3))
+        train(folder, tmp_path / "same", still)
+    with pytest.raises(InputError, match="cannot be gone on from and written to at once"):
+        train(folder, begun, start=begun)
+
+
+def test_where_nothing_is_better_the_beginning_is_kept(folder, trained, tmp_path, monkeypatch):
+    found = iter([0.5, 0.1, 0.2])
+    rights = {"exact": 0.0, "refused_answerable": 0.0, "refused_unanswerable": 0.0}
+    monkeypatch.setattr("rag.finetuning.validate", lambda *_: rights | {"right": next(found)})
+    train(folder, tmp_path, replace(SHORT, steps=2, validations=2), start=trained[0])
+    assert (tmp_path / WEIGHTS).read_bytes() == (trained[0] / WEIGHTS).read_bytes()
+
+
+def test_what_began_with_an_adapter_and_was_cut_off_ends_as_if_it_had_not_been(folder, trained, tmp_path):
+    def cut(done, total, figures):
+        if done == 27:  # two steps after its state was written
+            raise CutOffError
+
+    train(folder, tmp_path / "whole", start=trained[0])
+    with pytest.raises(CutOffError):
+        train(folder, tmp_path / "cut", start=trained[0], on_progress=cut)
+    train(folder, tmp_path / "cut", start=trained[0])
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
-    ("changes", "which"), [({"training": replace(SHORT, rank=3)}, "rank"), ({"model": "qwen"}, "base_sha256")]
+    ("model", "training", "which"), [("llama", replace(SHORT, rank=3), "rank"), ("qwen", SHORT, "model")]
 )
-def test_an_adapter_of_another_kind_is_not_begun_with(tiny_folder, trained, tmp_path, changes, which):
-    model = tiny_folder(changes.pop("model", "llama"))
-    with pytest.raises(ModelError, match=f"has another {which} than this training; start without it"):
-        train(model, tmp_path / "out", start=trained[0], **changes)
+def test_an_adapter_of_another_kind_is_not_begun_with(tiny_folder, trained, tmp_path, model, training, which):
+    with pytest.raises(ModelError, match=f"has another {which} than this training; give its own, or no start"):
+        train(tiny_folder(model), tmp_path / "out", training, start=trained[0])
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_adapter_is_not_begun_with(folder, trained, tmp_path):
+@pytest.mark.parametrize(
+    ("file", "content"), [(WEIGHTS, b"x"), (CONFIG, b"{}"), (CONFIG, b'{"r": Infinity}'), (RECORD, b"{}")]
+)
+def test_a_damaged_adapter_is_not_begun_with(folder, trained, tmp_path, file, content):
     shutil.copytree(trained[0], tmp_path / "damaged")
-    (tmp_path / "damaged" / WEIGHTS).write_bytes(b"x")
-    with pytest.raises(ModelError, match="is damaged; make it or install it again"):
+    (tmp_path / "damaged" / file).write_bytes(content)
+    with pytest.raises(ModelError, match=r"is damaged; make it or install it again|is no adapter of `rag finetune`"):
         train(folder, tmp_path / "out", start=tmp_path / "damaged")
+    assert not (tmp_path / "out").exists()
+
+
+def test_matrices_that_do_not_fit_are_not_loaded_in_part(folder, trained, tmp_path):
+    trainer = Trainer(folder, "cpu", SHORT)
+    matrices = safetensors.torch.load_file(trained[0] / WEIGHTS)
+    first, *others = matrices
+    for changed in (
+        {name: matrices[name] for name in others},
+        {**matrices, "base_model.model.model.layers.9.mlp.up_proj.lora_A.weight": torch.zeros(2, 16)},
+        {**matrices, first: torch.zeros(3, 3)},
+    ):
+        safetensors.torch.save_file(changed, tmp_path / WEIGHTS)
+        with pytest.raises(ModelError, match="do not fit the model; make the adapter again"):
+            trainer.load(tmp_path / WEIGHTS)

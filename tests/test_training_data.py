@@ -103,6 +103,10 @@ def squad(*qas):
     return {"data": [{"title": "Boats", "paragraphs": [{"context": "Ann rows.", "qas": list(qas)}]}]}
 
 
+def test_a_single_line_may_hold_data_of_its_own(tmp_path):
+    assert read_rows(write(tmp_path / "rows", GOOD | {"data": "x"})) == [Row("Who rows?", "Ann rows.", ("Ann",))]
+
+
 def test_rows_are_read_from_a_squad_format_file_too(tmp_path):
     whole = squad(
         {"id": "1", "question": "Who rows?", "answers": [{"text": "Ann", "answer_start": 0}, {"text": "Ann rows"}]},
@@ -119,11 +123,15 @@ def test_rows_are_read_from_a_squad_format_file_too(tmp_path):
 @pytest.mark.parametrize(
     ("whole", "says"),
     [
-        (squad({"question": "Who?"}), "is no SQuAD-format file"),
-        ({"data": 5}, "is no SQuAD-format file"),
+        (squad({"question": "Who?"}), "question 1: a JSON object with question, passage"),
+        (squad("Who?"), "question 1: a JSON object with question, passage"),
+        ({"data": ["x"]}, "is no SQuAD-format file"),
+        ({"data": 5}, "line 1: a JSON object with question, passage"),
         ({"data": [{"paragraphs": [{"qas": []}]}, 5]}, "is no SQuAD-format file"),
         (squad({"question": "Who?", "answers": [{"text": " "}]}), "question 1: a JSON object with question, passage"),
-        ({"data": []}, "holds no row|a JSON object with question"),
+        (squad({"question": "Who?", "answers": 5}), "question 1: a JSON object with question, passage"),
+        ({"data": []}, "holds no row"),
+        ({"data": [{"paragraphs": []}]}, "holds no row"),
     ],
 )
 def test_a_bad_squad_format_file_is_one_sentence(tmp_path, whole, says):
@@ -187,6 +195,11 @@ def test_each_row_has_its_turn_in_as_many_packs_as_there_are_rows():
     for epoch in range(1000):
         asked = [{row_of(question) for question, _ in packs[3 * epoch + n].asked} for n in range(3)]
         assert set.union(*asked) == {0, 1, 2}
+
+
+def test_of_a_passage_with_many_questions_some_are_asked():
+    rows = [Row(f"Q{n}?", f"Ann{n % 2} rows.", (f"Ann{n % 2}",)) for n in range(100)]
+    assert {len(packs_of(rows)[n].asked) for n in range(20)} == {32}
 
 
 def obeys(pack, rows):

@@ -243,13 +243,19 @@ def _add_training(actions: Actions) -> None:
         "finetune", parents=[flags.place(with_collection=False)], help="teach a language model to read passages"
     )
     tune.add_argument(
-        "data", type=Path, nargs="+", metavar="DATA", help="JSON lines: question, passage, answers, answerable"
+        "data",
+        type=Path,
+        nargs="+",
+        metavar="DATA",
+        help="rows in SQuAD's format, or JSON lines: question, passage, answers",
     )
     tune.add_argument(
         "--out", type=Path, required=True, metavar="ADAPTER", help="its folder; it goes on where it stopped"
     )
     tune.add_argument("--dev", type=Path, metavar="DATA", help="rows to choose by (default: a tenth of the passages)")
-    tune.add_argument("--start", type=Path, metavar="ADAPTER", help="to go on from; auto is the bundled one")
+    tune.add_argument(
+        "--start", type=Path, metavar="ADAPTER", help="to go on from, with its rank; auto is the bundled one"
+    )
     tune.add_argument("--language-model", metavar="MODEL")
     tune.add_argument("--steps", type=flags.positive, metavar="N")
     tune.add_argument("--rank", type=flags.positive, metavar="R", help="of the adapter's matrices: what it can learn")

@@ -23,16 +23,17 @@ def finetune(settings: Settings, options: Options) -> int:
     from rag.finetuning import finetune as train
     from rag.finetuning import merit
     from rag.language_model import convert_gguf
-    from rag.models import resolve_language_model, sha256_of
+    from rag.models import resolve_language_model
     from rag.templates import choose_template
     from rag.tokenizer import Tokenizer
     from rag.trainer import Training
     from rag.training_data import Packs, read_rows
 
-    rows = [row for file in options.data for row in read_rows(file)]
-    files = [*options.data, *([options.dev] if options.dev else [])]
+    files = sorted(options.data, key=lambda file: file.name)
     if len({file.name for file in files}) < len(files):
         raise InputError("Two of the files have the same name, by which the record tells them apart; rename one.")
+    rows = [row for file in files for row in read_rows(file)]
+    dev = [options.dev] if options.dev else []
     learnt, held_out = (rows, _some(read_rows(options.dev), _VALIDATED)) if options.dev else _split(rows)
     start = BUNDLED if options.start == Path("auto") else options.start
     rank = rank_of(start) if start and options.rank is None else options.rank
@@ -58,7 +59,7 @@ def finetune(settings: Settings, options: Options) -> int:
             held_out,
             options.out,
             training,
-            {file.name: sha256_of(file) for file in files},
+            {"learnt": _sums(files), "held out": _sums(dev)},
             lambda done, total, figures: advance(done, total, _said(figures)),
             start,
         )
@@ -70,6 +71,12 @@ def finetune(settings: Settings, options: Options) -> int:
         out.print(f"{name:22} {value:g}")
     out.print(f"Use it with: rag ask --adapter {options.out} ...", markup=False)
     return 0
+
+
+def _sums(files: list[Path]) -> dict[str, str]:
+    from rag.models import sha256_of
+
+    return {file.name: sha256_of(file) for file in files}
 
 
 def _split(rows: "list[Row]") -> "tuple[list[Row], list[Row]]":
