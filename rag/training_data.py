@@ -28,6 +28,7 @@ _REFUSED = 0.4  # refusals to each answer
 _SPOKEN = 0.15  # how often a question is written as one is typed into a search box
 _LONG = 1600  # characters up to which a passage may be shown whole
 
+Made = Callable[[], Any]  # a row of a file, still to be read
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]  # n texts -> (n, dimension), of length 1
 
 
@@ -62,9 +63,6 @@ def read_rows(path: Path) -> list[Row]:
     if not rows:
         raise InputError(f"The training file {path} holds no row; write one JSON object a line.")
     return rows
-
-
-Made = Callable[[], Any]  # a row, still to be read
 
 
 def _lines(content: str) -> list[tuple[str, Made]]:
