@@ -25,7 +25,7 @@ def runs(text):
 
 @pytest.fixture(scope="module")
 def learnt():
-    return paragraphs("rows.json")
+    return paragraphs("rows.json") + paragraphs("near-misses.json")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def held_out():
 
 def test_they_can_be_learnt_from():
     assert len(read_rows(TRAINING / "rows.json")) == 15_160
+    assert len(read_rows(TRAINING / "near-misses.json")) == 10_115
 
 
 def test_each_answer_stands_in_its_passage_and_no_question_is_asked_twice(learnt, held_out):
@@ -44,7 +45,7 @@ def test_each_answer_stands_in_its_passage_and_no_question_is_asked_twice(learnt
     for context, question in asked:
         assert question["question"].strip()
         assert bool(question["answers"]) != question.get("is_impossible", False)
-        for answer in question["answers"]:
+        for answer in question["answers"] + question.get("plausible_answers", []):
             assert context.startswith(answer["text"], answer["answer_start"])
 
 
